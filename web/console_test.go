@@ -93,7 +93,7 @@ func TestQueue_Lines(t *testing.T) {
 	f.on("AgentService/ListConversations", answers(&messagingpb.AgentServiceListConversationsResponse{Conversations: []*messagingpb.Conversation{c}}))
 	b.shows(b.get("/agent"), http.StatusOK, "attend depuis 12 min", "Prise en charge par Sofiane Amrani", "Conservation prolongée")
 	c.WaitTime, c.Claim.Mine = nil, true
-	if w := b.get("/agent"); strings.Contains(text(w), "attend depuis") || !strings.Contains(text(w), "modifiée le 23/11/2026 à 10:30") || !strings.Contains(text(w), "Prise en charge par vous") {
+	if w := b.get("/agent"); strings.Contains(text(w), "attend depuis") || !strings.Contains(text(w), "modifiée le 23/11/2026 à 10 h 30") || !strings.Contains(text(w), "Prise en charge par vous") {
 		t.Errorf("what does not wait: %s", text(w))
 	}
 }
@@ -141,7 +141,7 @@ func TestAgent_WhatIsAsked(t *testing.T) {
 	if w := b.post(at+"prendre", nil); !strings.Contains(w.Body.String(), "<h1>Cette conversation est déjà prise en charge</h1>") {
 		t.Errorf("an act without a text is refused on another page: %s", text(w))
 	} else {
-		b.shows(w, http.StatusConflict, "Sofiane Amrani", "18:15")
+		b.shows(w, http.StatusConflict, "Sofiane Amrani", "18 h 15")
 	}
 }
 
@@ -300,7 +300,7 @@ func TestReply_Additional(t *testing.T) {
 	c.Answered, c.Messages[2].Final = true, true
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: c}))
 	w = b.get(at)
-	b.shows(w, http.StatusOK, "Claire Bernard a déjà répondu, le 23/11/2026 à 12:30.", "Envoyer une réponse complémentaire")
+	b.shows(w, http.StatusOK, "Claire Bernard a déjà répondu, le 23/11/2026 à 12 h 30.", "Envoyer une réponse complémentaire")
 	if value(w, "/repondre", "complementaire") != "1" {
 		t.Error("what is sent is no additional answer")
 	}
@@ -352,6 +352,11 @@ func TestAgent_WhatIsLeft(t *testing.T) {
 			t.Errorf("%s: it is to be saved at once, or is not", code)
 		}
 	}
+	for _, act := range []string{"autres", "chercher"} {
+		f.on("AgentService/SaveDraft", refuses(refused(codes.FailedPrecondition, "DRAFT_CHANGED", nil)))
+		w := b.post(at+"/"+act, form(`"seen"`))
+		b.shows(w, http.StatusConflict, "Ce que vous aviez écrit est ci-dessous, mais n’est pas enregistré.", "Une réponse", "Une note")
+	}
 	for code, answer := range map[codes.Code]int{
 		codes.OK: http.StatusNoContent, codes.FailedPrecondition: http.StatusPreconditionFailed, codes.InvalidArgument: http.StatusUnprocessableEntity,
 		codes.Unauthenticated: http.StatusUnauthorized, codes.Unavailable: http.StatusServiceUnavailable,
@@ -363,6 +368,59 @@ func TestAgent_WhatIsLeft(t *testing.T) {
 			t.Errorf("the script is told %d of %s", w.Code, code)
 		}
 	}
+}
+
+// What is looked for on a conversation's page, and a preview, keep what stands in its fields.
+func TestAgent_LooksElsewhere(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, claire)
+	at := "/agent/conversations/" + conversationID
+	typed := url.Values{"etag": {`"seen"`}, "dernier": {lastID}, "texte": {"Une réponse"}, "note": {"Une note"}, "retour": {"/agent?mains=moi"}, "q": {reference}}
+	for act, want := range map[string]*messagingpb.FindConversationsRequest{"autres": {ConversationId: conversationID}, "chercher": {Reference: reference}} {
+		f.calls()
+		w := b.post(at+"/"+act, typed)
+		saved, header := one[*messagingpb.AgentServiceSaveDraftRequest](t, f.gateway, "AgentService/SaveDraft")
+		if saved.GetText() != "Une réponse" || saved.GetNote() != "Une note" || saved.GetConversationId() != conversationID || header.Get("if-match")[0] != `"seen"` {
+			t.Errorf("%s saves %v, %v", act, saved, header)
+		}
+		w = b.follow(w, claire)
+		if got, _ := one[*messagingpb.FindConversationsRequest](t, f.gateway, "AgentService/FindConversations"); !proto.Equal(got, want) {
+			t.Errorf("%s looks for %v", act, got)
+		}
+		if !strings.Contains(w.Body.String(), `href="`+at+`?retour=`) {
+			t.Errorf("%s does not lead back: %s", act, w.Body)
+		}
+	}
+	// Where nothing was typed, nothing is saved.
+	f.calls()
+	b.follow(b.post(at+"/autres", nil), claire)
+	for _, call := range f.calls() {
+		if strings.Contains(call.method, "Draft") {
+			t.Errorf("%s without a text", call.method)
+		}
+	}
+	b.shows(b.post(at+"/chercher", nil), http.StatusUnprocessableEntity, "Écrivez une référence")
+	for do, text := range map[string]string{"apercu": "Une réponse", "modele": "Une réponse\n\nVotre dossier"} {
+		f.calls()
+		typed.Set("faire", do)
+		typed.Set("modele", templateID(t, b, at))
+		b.shows(b.post(at+"/repondre", typed), http.StatusOK, "Une note")
+		if saved, _ := one[*messagingpb.AgentServiceSaveDraftRequest](t, f.gateway, "AgentService/SaveDraft"); !strings.HasPrefix(saved.GetText(), text[:11]) || saved.GetNote() != "Une note" {
+			t.Errorf("%s saves %v", do, saved)
+		}
+	}
+}
+
+// templateID is that of the first template which a page offers.
+func templateID(t *testing.T, b *browser, at string) string {
+	t.Helper()
+	_, after, _ := strings.Cut(b.get(at).Body.String(), `<option dir="auto" value="`)
+	id, _, ok := strings.Cut(after, `"`)
+	if !ok {
+		t.Fatal("no template is offered")
+	}
+	return id
 }
 
 // Whatever the answer, what was typed is on the page that follows.
@@ -605,7 +663,7 @@ func TestAgent_Page(t *testing.T) {
 	held := sampleForAgent()
 	held.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(sent), Note: "Recours <en cours>"}
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: held}))
-	b.shows(b.get(at), http.StatusOK, "Conservation prolongée par décision du 23/11/2026 à 10:30 : Recours <en cours>")
+	b.shows(b.get(at), http.StatusOK, "Conservation prolongée par décision du 23/11/2026 à 10 h 30 : Recours <en cours>")
 	f = newFront(t)
 	f.on("TaxonomyService/GetTaxonomy", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/ListDeliveries", refuses(status.Error(codes.Unavailable, "")))

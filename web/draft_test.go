@@ -1,8 +1,10 @@
 package web
 
 import (
+	"html"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -70,6 +72,58 @@ func TestFollowUp_Draft(t *testing.T) {
 	}
 }
 
+// What stands in the field is the draft before its conversation is hidden, or shown again. Where
+// it cannot be, it is in the field still, and nothing else is done.
+func TestFollowUp_Hidden(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	at := "/messagerie/conversations/" + conversationID
+	form := url.Values{"cle": {otherID}, "etag": {`"seen"`}, "texte": {written}}
+	for act, method := range map[string]string{"masquer": "MessagingService/HideConversation", "afficher": "MessagingService/ShowConversation"} {
+		called := func(method string) bool {
+			return slices.ContainsFunc(f.calls(), func(c asked) bool { return c.method == method })
+		}
+		f.calls()
+		b.led(b.post(at+"/"+act, form), "/messagerie")
+		saved, header := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft")
+		if saved.GetId() != conversationID || saved.GetConversationId() != conversationID || saved.GetText() != written || header.Get("if-match")[0] != `"seen"` {
+			t.Errorf("%s saves %v, %v", act, saved, header)
+		}
+		if b.led(b.post(at+"/"+act, url.Values{"texte": {" "}}), "/messagerie"); called("MessagingService/SaveDraft") {
+			t.Errorf("%s saves nothing", act)
+		}
+		well := f.scripts["MessagingService/SaveDraft"]
+		for code, row := range map[codes.Code]struct {
+			err    error
+			answer int
+			says   string
+		}{
+			codes.FailedPrecondition: {refused(codes.FailedPrecondition, "DRAFT_CHANGED", nil), http.StatusConflict, "Un autre texte a été enregistré entre-temps"},
+			codes.Unavailable:        {status.Error(codes.Unavailable, ""), http.StatusServiceUnavailable, "Ce que vous avez écrit est ci-dessous"},
+			codes.InvalidArgument:    {refused(codes.InvalidArgument, "BODY_TOO_LONG", map[string]string{"limit": "750", "actual": "800"}, "text"), http.StatusUnprocessableEntity, "au plus 750"},
+		} {
+			f.on("MessagingService/SaveDraft", refuses(row.err))
+			f.keep(&messagingpb.Draft{Id: conversationID, Text: "Celui de l’autre onglet."})
+			f.calls()
+			w := b.post(at+"/"+act, form)
+			b.shows(w, row.answer, row.says)
+			if !has(w, []string{">\n" + written + "</textarea>"}) || called(method) {
+				t.Errorf("%s: %s: what was typed is not in its field, or it was done: %s", act, code, text(w))
+			}
+			// Read, the other text may be replaced.
+			if tag := html.UnescapeString(value(w, at+"/suite", "etag")); (tag == `"seen"`) == (code == codes.FailedPrecondition) {
+				t.Errorf("%s: %s: the page has the tag %s", act, code, tag)
+			}
+		}
+		// The same text is no conflict.
+		f.on("MessagingService/SaveDraft", refuses(refused(codes.FailedPrecondition, "DRAFT_CHANGED", nil)))
+		f.keep(&messagingpb.Draft{Id: conversationID, Text: written})
+		b.led(b.post(at+"/"+act, form), "/messagerie")
+		f.on("MessagingService/SaveDraft", well)
+	}
+}
+
 // Of two tabs with one draft, neither overwrites the other's text unseen.
 func TestMessage_TwoTabs(t *testing.T) {
 	t.Parallel()
@@ -91,7 +145,7 @@ func TestMessage_TwoTabs(t *testing.T) {
 	well := f.scripts["MessagingService/SaveDraft"]
 	f.on("MessagingService/SaveDraft", changed)
 	w := b.post(at+"/message", form)
-	b.shows(w, http.StatusConflict, "Ce brouillon a changé dans un autre onglet", written, "Le texte de l’autre onglet.")
+	b.shows(w, http.StatusConflict, "Ce brouillon a changé depuis que la page est ouverte", written, "Le texte de l’autre onglet.")
 	if !has(w, []string{">\n" + written + "</textarea>"}) {
 		t.Error("what was typed is not in its field")
 	}

@@ -233,7 +233,7 @@ func TestHome_Lines(t *testing.T) {
 			t.Errorf("%q is in a line of what was just sent", not)
 		}
 	}
-	if body = list(answered); !strings.Contains(body, `dir="auto">שלום<`) || !strings.Contains(body, "dernier changement le 24/11/2026 à 10:30") || strings.Contains(body, "attendue avant le") || !strings.Contains(body, "Non lu") {
+	if body = list(answered); !strings.Contains(body, `dir="auto">שלום<`) || !strings.Contains(body, "dernier changement le 24/11/2026 à 10 h 30") || strings.Contains(body, "attendue avant le") || !strings.Contains(body, "Non lu") {
 		t.Errorf("answered: %s", body)
 	}
 	if body = list(bare); strings.Contains(body, "Famille –") || strings.Contains(body, `class="words"`) || strings.Contains(body, `rel="next"`) || strings.Contains(body, `rel="prev"`) {
@@ -356,7 +356,7 @@ func TestHome_Drafts(t *testing.T) {
 		{Id: otherID, Audience: taxonomypb.Audience_EXPLOITANT, Excerpt: "Un autre profil", UpdateTime: timestamppb.New(sent)},
 	}}))
 	w := b.get("/messagerie")
-	b.shows(w, http.StatusOK, "Reprendre : Famille", "Enregistré le 23/11/2026 à 10:30, conservé jusqu’au 30/11/2026 à 10:30", "Reprendre : suite de MSA-2222222A", "Encore un mot", "conservé jusqu’au 29/11/2026 à 10:30")
+	b.shows(w, http.StatusOK, "Reprendre : Famille", "Enregistré le 23/11/2026 à 10 h 30, conservé jusqu’au 30/11/2026 à 10 h 30", "Reprendre : suite de MSA-2222222A", "Encore un mot", "conservé jusqu’au 29/11/2026 à 10 h 30")
 	for _, want := range []string{`<p class="words" dir="auto">Bonjour, je &lt;u&gt;…</p>`, `href="/messagerie/conversations/` + conversationID + `#text"`, `/brouillons/` + conversationID + `/supprimer`} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("%q is missing: %s", want, w.Body)
@@ -476,7 +476,7 @@ func TestConversation(t *testing.T) {
 		t.Errorf("what was read is marked again: %s", calls)
 	}
 	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
-	b.shows(b.get(at), http.StatusNotFound, "n’existe pas")
+	b.shows(b.get(at), http.StatusNotFound, "n’est pas disponible")
 }
 
 // By when an answer is expected is said as long as there is none, and where the target is
@@ -568,9 +568,9 @@ func TestConversation_Text(t *testing.T) {
 	f := newFront(t)
 	w := f.browse(t, jeanne).get("/messagerie/conversations/" + conversationID + "/texte")
 	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat\u00a0: Répondu\n\n" +
-		"Vous, 23/11/2026 à 10:30\n\nBonjour, <b>rien</b> ne vient.\n\n---\n\n" +
-		"Service famille, 23/11/2026 à 11:30\n\nC’est réglé.\n\n---\n\n" +
-		"Service famille, 23/11/2026 à 12:30\n\nLe virement part demain.\n\n---\n\n"
+		"Vous, 23/11/2026 à 10 h 30\n\nBonjour, <b>rien</b> ne vient.\n\n---\n\n" +
+		"Service famille, 23/11/2026 à 11 h 30\n\nC’est réglé.\n\n---\n\n" +
+		"Service famille, 23/11/2026 à 12 h 30\n\nLe virement part demain.\n\n---\n\n"
 	if w.Body.String() != want || w.Header().Get("Content-Type") != "text/plain; charset=utf-8" || w.Header().Get("Content-Disposition") != `attachment; filename="`+reference+`.txt"` {
 		t.Errorf("%v\n%s", w.Header(), w.Body)
 	}

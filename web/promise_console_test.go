@@ -100,6 +100,7 @@ func agentActs() (all []situation) {
 	return append(sortedStates(all),
 		situation{name: "act: done, and the rest could not be kept", who: claire, on: with(on{"AgentService/SaveDraft": away}), do: posted(at+"/noter", "cle", otherID, "note", "À rappeler", "texte", "Bonjour")},
 		situation{name: "act: done, and the draft is another tab's", who: claire, on: with(on{"AgentService/SaveDraft": refuses(status.Error(codes.FailedPrecondition, ""))}), do: posted(at+"/noter", "cle", otherID, "note", "À rappeler", "texte", "Bonjour")},
+		situation{name: "find: what was typed could not be kept", who: claire, on: with(on{"AgentService/SaveDraft": away}), do: posted(at+"/autres", "texte", "Bonjour")},
 		situation{name: "close: an explanation is missing", who: claire, on: with(on{"AgentService/CloseConversation": refuses(refused(codes.InvalidArgument, "CLOSING_TEXT_REQUIRED", nil, "text"))}), do: posted(at+"/clore", "dernier", lastID)},
 		situation{name: "assign: to whom it cannot be", who: claire, on: with(on{"AgentService/AssignConversation": refuses(refused(codes.InvalidArgument, "AGENT_UNKNOWN", nil, "agentId"))}), do: posted(at+"/confier", "agent", "x")},
 		situation{name: "transfer: to a queue that there is not", who: claire, on: with(on{"AgentService/TransferConversation": refuses(refused(codes.InvalidArgument, "QUEUE_UNKNOWN", nil, "queue"))}), do: posted(at+"/transfert", "file", "x")},

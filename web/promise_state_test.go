@@ -194,6 +194,7 @@ func memberConversations() (all []situation) {
 		{name: "conversation: a draft in it", on: on{"NotifierService/ListDeliveries": noMails, "MessagingService/GetConversation": forMember(func(c *messagingpb.Conversation) { c.Steps = nil })}, drafts: []*messagingpb.Draft{{Id: conversationID, Text: written}}, do: opened(at)},
 		{name: "follow-up: added", on: on{"NotifierService/ListDeliveries": noMails, "MessagingService/GetConversation": forMember(func(c *messagingpb.Conversation) { c.Steps = nil })}, do: posted(at+"/suite", "cle", otherID, "texte", written)},
 		{name: "hidden: done", do: posted(at + "/masquer")},
+		{name: "hidden: not, as another tab has saved another text", on: on{"NotifierService/ListDeliveries": noMails, "MessagingService/GetConversation": forMember(func(c *messagingpb.Conversation) { c.Steps = nil }), "MessagingService/SaveDraft": refuses(refused(codes.FailedPrecondition, "DRAFT_CHANGED", nil))}, do: posted(at+"/masquer", "cle", otherID, "texte", written)},
 		{name: "hidden: taken back", do: posted(at + "/afficher")},
 		{name: "conversation: there is none", on: on{"MessagingService/GetConversation": refuses(status.Error(codes.NotFound, ""))}, do: opened(at)},
 	}...)

@@ -55,7 +55,7 @@ var byScripts = map[string]string{
 	"Ce texte ne peut pas être enregistré comme brouillon.":                                                              "typed.test.mjs: a draft is saved when its page is left, and said to be only when it is",
 	"Brouillon enregistré.":                                                                                              "typed.test.mjs: a draft is saved when its page is left, and said to be only when it is",
 	"Le brouillon n’est pas enregistré. Nous réessayons.":                                                                "news.test.mjs: a draft that is not saved is said not to be",
-	"Ce brouillon a changé dans un autre onglet : ce que vous écrivez ici n’y est pas enregistré.":                       "typed.test.mjs: of two tabs with one draft, neither overwrites the other unseen",
+	"Ce brouillon a changé depuis que cette page est ouverte : ce que vous écrivez ici n’y est pas enregistré.":          "typed.test.mjs: of two tabs with one draft, neither overwrites the other unseen",
 }
 
 // TestPromises renders each state, in both languages, and compares what its page promises with

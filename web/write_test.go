@@ -129,7 +129,7 @@ func TestConfirmation(t *testing.T) {
 	}
 	// Of another conversation, and of nobody who may see it.
 	f.on("MessagingService/GetConversation", refuses(status.Error(codes.NotFound, "")))
-	b.shows(b.get("/messagerie/confirmation/"+otherID), http.StatusNotFound, "n’existe pas")
+	b.shows(b.get("/messagerie/confirmation/"+otherID), http.StatusNotFound, "n’est pas disponible")
 	b.post("/deconnexion", nil)
 	if b.cookies[receipt.Cookie] != "" {
 		t.Error("the receipt is left when its member signs out")
@@ -225,7 +225,7 @@ func TestWrite_Steps(t *testing.T) {
 	stranger.Audience = taxonomypb.Audience_EXPLOITANT
 	f.keep(stranger)
 	b.shows(b.get(at+"recapitulatif"), http.StatusConflict, "Vous l’avez commencé sous le profil Exploitant", written)
-	b.shows(b.get("/messagerie/brouillons/"+otherID+"/message"), http.StatusGone, "Ce brouillon n’existe plus")
+	b.shows(b.get("/messagerie/brouillons/"+otherID+"/message"), http.StatusGone, "Ce brouillon n’est plus dans Ma messagerie")
 	for _, step := range []string{"sujet", "motif", "enregistrer", "service"} {
 		b.shows(b.post("/messagerie/brouillons/"+otherID+"/"+step, url.Values{"texte": {written}}), http.StatusGone)
 	}
@@ -386,7 +386,8 @@ func TestWrite_WindowOpensOnce(t *testing.T) {
 			return b.led(b.post("/langue", url.Values{"vers": {"en" + at + "message"}}), at+"message")
 		},
 		"after it was left": func() *httptest.ResponseRecorder {
-			return b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message")
+			b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message#text")
+			return b.get(at + "message")
 		},
 		"after another sign-in": func() *httptest.ResponseRecorder {
 			again := f.browse(t, other(jeanne, "again"))
@@ -447,7 +448,7 @@ func TestWrite_Window(t *testing.T) {
 		issue, to string
 		outcome   taxonomypb.SuggestionOutcome
 	}{
-		{"ecrire", at + "message", taxonomypb.SuggestionOutcome_WROTE_ANYWAY},
+		{"ecrire", at + "message#text", taxonomypb.SuggestionOutcome_WROTE_ANYWAY},
 		{"theme", at + "theme", taxonomypb.SuggestionOutcome_CHANGED_SELECTION},
 	} {
 		f.calls()
@@ -478,7 +479,7 @@ func TestWrite_Window(t *testing.T) {
 	b.shows(b.get("/messagerie/brouillons/"+otherID+"/service/paiements"), http.StatusGone)
 	// It is no condition of going on.
 	f.on("TaxonomyService/RecordSuggestionOutcome", refuses(status.Error(codes.Unavailable, "")))
-	b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message")
+	b.led(b.post(at+"service", url.Values{"issue": {"ecrire"}}), at+"message#text")
 }
 
 // What was typed is on the page again, whatever the gateway says.

@@ -1,6 +1,6 @@
 // What comes between the typing of a text and its arrival. Each says for which pages it can come
 // (`applies` returns why not), what happens (`happens`), whether the page is left instead of its
-// form being sent (`leaves`), whether what was typed is sent with that (`carries`), and what
+// form being sent (`leaves`), whether what was typed is sent with that (`carries`; `ties`: but words of a search), and what
 // must hold beside the text being there (`then`).
 import assert from 'node:assert/strict';
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
@@ -166,10 +166,12 @@ export const disturbances = {
 	},
 
 	// What else the page has.
-	'another form of the page': { leaves: true, applies: (spec) => (spec.another ? '' : 'the page has no other form'), happens: (run) => run.press(run.spec.another) },
-	'the header’s search': { leaves: true, applies: (spec) => (spec.side === 'agent' && !/^header|form\.search/.test(spec.button) ? '' : 'no other search in the header'), happens: async (run) => { await run.page.fill('header form.find input[name=q]', 'MSA-7K3D92QD'); await run.press('header form.find button'); } },
+	'another form of the page': { leaves: true, ties: true, applies: (spec) => (spec.another ? '' : 'the page has no other form'), happens: (run) => run.press(run.spec.another) },
+	'the header’s search': { leaves: true, ties: true, applies: (spec) => (spec.side === 'agent' && !spec.headless && !/^header|form\.search/.test(spec.button) ? '' : 'no other search in the header'), happens: async (run) => { await run.page.fill('header .find input[name=q]', 'MSA-7K3D92QD'); await run.press('header .find button'); } },
 	'a template is inserted': { applies: onlyConversation, inserts: true, stays: true, before: async (run) => { await api(run.persona, 'PUT', `/v1/agent/templates/${crypto.randomUUID()}`, { title: 'Dossier complet', text: 'Votre dossier {{reference}} est complet.' }); await run.page.reload(); }, happens: (run) => run.press('button[value=modele]') },
 	'the reply is previewed': { applies: onlyConversation, stays: true, happens: (run) => run.press('button[value=apercu]') },
+	'back from the preview': { applies: onlyConversation, leaves: true, carries: true, happens: async (run) => { await run.press('button[value=apercu]'); await back(run.page); } },
+	'a reload right after the last key': { applies: (spec) => (spec.autosaved || spec.draft ? '' : 'nothing is saved while one types'), leaves: true, happens: ({ page }) => page.reload() },
 	'the agent claims it': { applies: onlyConversation, stays: true, happens: (run) => run.press('#claim') },
 	'the agent reclassifies it': { applies: onlyConversation, stays: true, happens: async (run) => { await run.page.click('details.acts summary'); await run.press('button[formaction$="/reclasser"]'); } },
 	'the agent closes without the text': {

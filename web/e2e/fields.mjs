@@ -105,7 +105,7 @@ export const pages = {
 		},
 	},
 	'follow-up': {
-		side: 'member', autosaved: true, sends: 'texte', button: 'main form[action$="/suite"] button.button', another: 'main form[action$="/masquer"] button',
+		side: 'member', autosaved: true, sends: 'texte', button: 'main form[action$="/suite"] button.button', another: 'main button[formaction$="/masquer"]',
 		open: async (run) => { run.made = { id: await written(run.persona), member: run.persona }; await run.page.goto(`${web}/messagerie/conversations/${run.made.id}`); },
 		stored: onPageOf((run) => `/messagerie/conversations/${run.made.id}`),
 	},
@@ -123,13 +123,13 @@ export const pages = {
 		},
 		stored: onPageOf((run) => `/messagerie/conversations/${run.made.id}`),
 	},
-	reply: { side: 'agent', autosaved: true, conversation: true, sends: 'texte', button: 'button[value=envoyer]', another: 'form[action="/agent/recherche"] button.link', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
-	note: { side: 'agent', autosaved: true, conversation: true, sends: 'note', button: 'button[formaction$="/noter"]', another: 'form[action="/agent/recherche"] button.link', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
+	reply: { side: 'agent', autosaved: true, conversation: true, sends: 'texte', button: 'button[value=envoyer]', another: 'button[formaction$="/autres"]', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
+	note: { side: 'agent', autosaved: true, conversation: true, sends: 'note', button: 'button[formaction$="/noter"]', another: 'button[formaction$="/autres"]', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
 	find: { side: 'agent', search: true, button: 'main form.search button', open: (run) => run.page.goto(`${web}/agent/recherche`) },
 	'header’s search': { side: 'agent', search: true, button: 'header form.find button', another: 'form[action="/agent/raccourcis"] button', open: async (run) => { await run.page.goto(`${web}/agent`); await run.page.click('details:has(form[action="/agent/raccourcis"]) summary'); } },
 	audit: { side: 'agent', search: true, button: 'main form[action="/agent/audit"] button', open: (run) => run.page.goto(`${web}/agent/audit`) },
 	template: {
-		side: 'agent', sends: 'titre', button: 'main form[action="/agent/modeles"] button.button', another: 'main form[action$="/supprimer"] button >> nth=0',
+		side: 'agent', sends: 'titre', headless: true, button: 'main form[action="/agent/modeles"] button.button',
 		open: async (run) => {
 			await api(run.persona, 'PUT', `/v1/agent/templates/${crypto.randomUUID()}`, { title: 'Un modèle à supprimer', text: 'Votre dossier {{reference}} est complet.' });
 			await run.page.goto(`${web}/agent/modeles`);

@@ -254,6 +254,7 @@ function fateOf(r, lost) {
 	if (r.fault) return 'lost';
 	if (!lost) return r.asked ? 'asked' : 'kept';
 	if (!r.disturbance.leaves) return 'lost';
+	if (r.disturbance.ties) return r.spec.search ? 'search not begun' : 'lost';
 	if (!r.javaScriptEnabled) return r.disturbance.carries ? 'lost' : 'never sent';
 	return r.spec.search ? 'search not begun' : 'lost';
 }

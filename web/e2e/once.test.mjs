@@ -138,7 +138,7 @@ test('another member’s conversation', async () => {
 	for (const path of [`/messagerie/conversations/${sent.id}`, `/messagerie/conversations/${sent.id}/texte`, `/messagerie/confirmation/${sent.id}`]) {
 		const answer = await paul.page.goto(web + path);
 		assert.equal(answer.status(), 404, path);
-		assert.match(await paul.page.textContent('main'), /n’existe pas/);
+		assert.match(await paul.page.textContent('main'), /n’est pas disponible/);
 		assert.ok(!(await paul.page.content()).includes('Confidentiel'));
 	}
 });

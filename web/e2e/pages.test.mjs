@@ -222,6 +222,7 @@ const agent = [
 	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
 	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
+	['modele-modifier', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('text=Modifier >> nth=0'); await says(page, 'Supprimer ce modèle'); }],
 	['modeles-erreur', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('main form button.button'); }],
 	['session-finie', async (page) => {
 		await page.goto(`${web}/agent/conversations/${made.free}`);

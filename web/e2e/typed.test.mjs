@@ -45,7 +45,7 @@ test('a follow-up survives its tab, is in no other tab\'s way, and is gone once 
 	await other.fill('#text', `${text} d’un onglet`);
 	await other.waitForSelector('text=Brouillon enregistré.');
 	await third.fill('#text', `${text} de l’autre onglet`);
-	await third.waitForSelector('text=Ce brouillon a changé dans un autre onglet');
+	await third.waitForSelector('text=Ce brouillon a changé depuis');
 	await other.reload();
 	assert.equal(await other.inputValue('#text'), `${text} d’un onglet`);
 	// Sent a moment after the last key, it is in the conversation and in no draft.
@@ -68,7 +68,7 @@ test('of two tabs with one draft, neither overwrites the other unseen', async ()
 	await page.fill('#text', first);
 	await page.waitForSelector('text=Brouillon enregistré.');
 	await other.fill('#text', second);
-	await other.waitForSelector('text=Ce brouillon a changé dans un autre onglet');
+	await other.waitForSelector('text=Ce brouillon a changé depuis');
 	await other.click('main form:has(#text) button.button');
 	await other.waitForSelector('#other');
 	assert.deepEqual([await other.inputValue('#text'), await other.inputValue('#other')], [second, first]);
@@ -94,9 +94,20 @@ test('a draft is saved when its page is left, and said to be only when it is', a
 		found = await page.inputValue('#text');
 	}
 	assert.equal(found, `${text} encore`);
-	// What cannot be saved is not said to be.
+	// Loaded again faster than that, the page has it all the same, and goes on with it.
+	await page.type('#text', ' et encore');
+	await page.reload();
+	await page.waitForFunction((want) => document.getElementById('text').value === want, `${text} encore et encore`);
+	await page.type('#text', ' !');
+	await page.waitForSelector('text=Brouillon enregistré.');
+	// What cannot be saved is not said to be, and the browser asks before it is lost.
 	await page.fill('#text', 'é'.repeat(20_000));
 	await page.waitForSelector('text=Ce texte ne peut pas être enregistré comme brouillon.');
+	const asked = page.waitForEvent('dialog');
+	await page.close({ runBeforeUnload: true });
+	const dialog = await asked;
+	assert.equal(dialog.type(), 'beforeunload');
+	await dialog.dismiss();
 	assert.deepEqual(faults, []);
 });
 

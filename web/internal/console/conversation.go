@@ -140,6 +140,10 @@ func (v *visitor) prepare(id string, typed desk.Typed) error {
 		faults = append(faults, render.Fault{Field: typed.Field(), Text: v.Tr("Écrivez une réponse.", "Write a reply.")})
 	}
 	again.Preview = len(faults) == 0 && typed.Do == "apercu"
+	// Whoever goes back finds it too. What cannot be saved is on the page that comes.
+	if tag, err := v.saveDraft(id, typed.Tag, again.Typed.Text, typed.Note); err == nil {
+		again.Typed.Tag = tag
+	}
 	code := http.StatusOK
 	if faults != nil {
 		code = http.StatusUnprocessableEntity
@@ -147,14 +151,17 @@ func (v *visitor) prepare(id string, typed desk.Typed) error {
 	return v.Show(code, "agent", page, faults...)
 }
 
-// left shows the conversation after an act that was done, with what else was typed and could not
-// be kept as a draft.
+// left shows the conversation after an act that was done, or before it is left, with what else
+// was typed and could not be kept as a draft.
 func (v *visitor) left(id string, typed desk.Typed, err error) error {
 	c, readErr := v.conversation(id)
 	if readErr != nil {
 		return err //nolint:nilerr // what was typed is shown with the reason why it is not kept
 	}
-	done := typed.Done(v.Pages)
+	text := v.Tr("Ce que vous aviez écrit est ci-dessous, mais n’est pas enregistré.", "What you had written is below, but is not saved.")
+	if done := typed.Done(v.Pages); done != "" {
+		text = done + " " + v.Tr("Ce que vous aviez écrit d’autre est ci-dessous, mais n’est pas enregistré.", "What else you had written is below, but is not saved.")
+	}
 	opened := desk.Opened(c, v.Session.Supervisor, typed.Back)
 	opened.Typed.Text, opened.Typed.Note = typed.Left()
 	_, opened.Typed.Tag = v.begun(id) // what another tab has written is replaced next time
@@ -172,8 +179,7 @@ func (v *visitor) left(id string, typed desk.Typed, err error) error {
 	if status.Code(err) == codes.FailedPrecondition {
 		code = http.StatusConflict
 	}
-	return v.Show(code, "agent", page, render.Fault{Field: field, Text: done + " " +
-		v.Tr("Ce que vous aviez écrit d’autre est ci-dessous, mais n’est pas enregistré.", "What else you had written is below, but is not saved.")})
+	return v.Show(code, "agent", page, render.Fault{Field: field, Text: text})
 }
 
 // notDone shows the conversation as it is now, with what was typed in its field again. An

@@ -27,16 +27,39 @@ type findPage struct {
 
 // find leads to what is found, so that one comes back to it.
 func (v *visitor) find() error {
-	page := findPage{Search: desk.SearchOf(v.R.PostForm), Back: desk.BackOf(v.R.PostFormValue("retour"))}
+	form := url.Values{}
+	for _, name := range []string{"q", "conversation", "sens", "suite", "retour"} {
+		form.Set(name, v.R.PostFormValue(name))
+	}
+	return v.findBy(form)
+}
+
+// findOthers looks for the other conversations of the member of one, from its page.
+func (v *visitor) findOthers() error {
+	return v.findFrom(url.Values{"conversation": {v.R.PathValue("id")}})
+}
+
+// findQuoted looks for what is quoted in the head of a conversation's page.
+func (v *visitor) findQuoted() error {
+	return v.findFrom(url.Values{"q": {v.R.PostFormValue("q")}})
+}
+
+// findFrom looks for something else on a conversation's page, and leads back to it. What was
+// typed there is its draft first: where it cannot be, it is shown, and nothing is looked for.
+func (v *visitor) findFrom(form url.Values) error {
+	id, typed := v.R.PathValue("id"), desk.TypedOf("", v.R.PostForm)
+	if err := v.leave(id, typed); err != nil {
+		return v.left(id, typed, err)
+	}
+	form.Set("retour", desk.Path(id, typed.Back))
+	return v.findBy(form)
+}
+
+func (v *visitor) findBy(form url.Values) error {
+	page := findPage{Search: desk.SearchOf(form), Back: desk.BackOf(form.Get("retour"))}
 	if page.Empty() {
 		return v.Show(http.StatusUnprocessableEntity, "find", page,
 			render.Fault{Field: "q", Text: v.Tr("Écrivez une référence ou un numéro d’adhérent.", "Enter a reference or a member number.")})
-	}
-	form := url.Values{}
-	for _, name := range []string{"q", "conversation", "sens", "suite", "retour"} {
-		if value := v.R.PostFormValue(name); value != "" {
-			form.Set(name, value)
-		}
 	}
 	to, err := v.Hidden(desk.Find, form)
 	if err != nil {

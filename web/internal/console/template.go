@@ -2,6 +2,7 @@ package console
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -15,6 +16,11 @@ type templatesPage struct {
 	Templates []*messagingpb.Template
 	Queues    []*messagingpb.AgentQueue
 	Edited    *messagingpb.Template
+}
+
+// Stored reports whether there is the edited template already.
+func (p *templatesPage) Stored() bool {
+	return slices.ContainsFunc(p.Templates, func(t *messagingpb.Template) bool { return t.GetId() == p.Edited.GetId() })
 }
 
 func (v *visitor) showTemplates() error {

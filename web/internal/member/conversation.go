@@ -19,6 +19,7 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/calendar"
 	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/hint"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
@@ -133,6 +134,9 @@ func (v *visitor) notAdded(id, key, text string, err error) error {
 	}
 	page := v.conversationPage(resp.GetConversation())
 	page.Key, page.Text, page.Tag = key, text, v.R.PostFormValue("etag")
+	if reason := refusal.Reason(err); reason == "DRAFT_CHANGED" || reason == "DRAFT_EXISTS" {
+		_, page.Tag = v.begun(id) // read, it may be replaced
+	}
 	if faults := v.FaultsOf(err); faults != nil {
 		return v.Show(http.StatusUnprocessableEntity, "conversation", page, faults...)
 	}

@@ -1,6 +1,8 @@
 package member
 
 import (
+	"strings"
+
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -26,6 +28,22 @@ func (v *visitor) begun(conversation string) (text, tag string) {
 func (v *visitor) saveFurther() error {
 	id := v.R.PathValue("id")
 	return v.storeSeen(&messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: v.R.PostFormValue("texte")})
+}
+
+// keepFurther stores what stands in the field of a conversation's page when something else is done
+// there. What another tab has written meanwhile is not replaced.
+func (v *visitor) keepFurther() error {
+	id, text, tag := v.R.PathValue("id"), v.R.PostFormValue("texte"), v.R.PostFormValue("etag")
+	if strings.TrimSpace(text) == "" && tag == "" {
+		return nil
+	}
+	_, err := v.members.SaveDraft(v.IfSeen(tag), &messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: text})
+	if status.Code(err) == codes.FailedPrecondition {
+		if now, _ := v.begun(id); now == text {
+			return nil
+		}
+	}
+	return err
 }
 
 // saveSeen stores a message that is gone on with if its draft is still what the page has seen. A

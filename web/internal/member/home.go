@@ -159,6 +159,9 @@ func firstCharacters(typed string) string {
 }
 
 func (v *visitor) hide() error {
+	if err := v.keepFurther(); err != nil {
+		return v.notAdded(v.R.PathValue("id"), v.R.PostFormValue("cle"), v.R.PostFormValue("texte"), err)
+	}
 	if _, err := v.members.HideConversation(v.Ctx, &messagingpb.HideConversationRequest{Id: v.R.PathValue("id")}); err != nil {
 		return err
 	}
@@ -167,6 +170,9 @@ func (v *visitor) hide() error {
 }
 
 func (v *visitor) unhide() error {
+	if err := v.keepFurther(); err != nil {
+		return v.notAdded(v.R.PathValue("id"), v.R.PostFormValue("cle"), v.R.PostFormValue("texte"), err)
+	}
 	if _, err := v.members.ShowConversation(v.Ctx, &messagingpb.ShowConversationRequest{Id: v.R.PathValue("id")}); err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (v *visitor) useService() error {
 // leaveWindow is the two other ways out: to write all the same, or to choose again.
 func (v *visitor) leaveWindow(d *writing.Draft) error {
 	services, err := v.services(d)
-	outcome, to := taxonomypb.SuggestionOutcome_WROTE_ANYWAY, d.Path(writing.Text)
+	outcome, to := taxonomypb.SuggestionOutcome_WROTE_ANYWAY, d.Path(writing.Text)+"#text"
 	if level := v.R.PostFormValue("issue"); fields[level] != "" {
 		outcome, to = taxonomypb.SuggestionOutcome_CHANGED_SELECTION, d.Path(level)
 	}

@@ -315,8 +315,8 @@ func (v *visitor) takeMessage() error {
 	case codes.OK:
 		return v.Redirect(d.Path(writing.Recap))
 	case codes.FailedPrecondition:
-		return v.showMessage(http.StatusConflict, d, render.Fault{Field: "text", Text: v.Tr("Ce brouillon a changé dans un autre onglet. Votre texte est ci-dessous : « Continuer » le met à la place de l’autre.",
-			"This draft has changed in another tab. Your text is below: “Continue” puts it in place of the other.")})
+		return v.showMessage(http.StatusConflict, d, render.Fault{Field: "text", Text: v.Tr("Ce brouillon a changé depuis que la page est ouverte. Votre texte est ci-dessous : « Continuer » le met à la place de l’autre.",
+			"This draft has changed since the page was opened. Your text is below: “Continue” puts it in place of the other.")})
 	case codes.InvalidArgument:
 		return v.showMessage(http.StatusUnprocessableEntity, d, render.Fault{Field: "text", Text: v.Tr("Votre texte ne peut pas être enregistré. Raccourcissez-le.", "Your text cannot be saved. Shorten it.")})
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:

@@ -110,9 +110,9 @@ func Of(p *render.Pages, err error, home Link, here string) Problem {
 // Gone is about a draft that was sent or deleted.
 func Gone(p *render.Pages) Problem {
 	return Problem{
-		http.StatusGone, p.Tr("Ce brouillon n’existe plus", "This draft no longer exists"),
-		p.Tr("Le message a été envoyé, ou le brouillon supprimé, à votre demande ou parce qu’il était ancien. Si le message est dans Ma messagerie, il n’y a rien à renvoyer.",
-			"The message was sent, or the draft deleted, by you or because it was old. If the message is in My messages, there is nothing to resend."),
+		http.StatusGone, p.Tr("Ce brouillon n’est plus dans Ma messagerie", "This draft is no longer in My messages"),
+		p.Tr("Le message a été envoyé, ou le brouillon supprimé, à votre demande ou parce qu’il était ancien. Si le message est dans Ma messagerie, il n’y a rien à renvoyer. Un brouillon écrit avec un autre compte n’est visible qu’avec celui-ci.",
+			"The message was sent, or the draft deleted, by you or because it was old. If the message is in My messages, there is nothing to resend. A draft written with another account can only be seen with that account."),
 		"/messagerie", p.Tr("Revenir à Ma messagerie", "Back to My messages"),
 	}
 }
@@ -147,8 +147,8 @@ func Length(p *render.Pages, chars int, limits *taxonomypb.TextLimits) *render.F
 
 func notFound(p *render.Pages, home Link) Problem {
 	return Problem{
-		http.StatusNotFound, p.Tr("Cette page n’existe pas", "This page does not exist"),
-		p.Tr("L’adresse est peut-être incomplète, ou la conversation n’est pas la vôtre.", "The address may be incomplete, or the conversation may not be yours."), home.To, home.Label,
+		http.StatusNotFound, p.Tr("Cette page n’est pas disponible", "This page is not available"),
+		p.Tr("L’adresse est peut-être incomplète, ou la conversation n’est pas celle du compte avec lequel vous êtes connecté.", "The address may be incomplete, or the conversation may not belong to the account you are signed in with."), home.To, home.Label,
 	}
 }
 
@@ -162,7 +162,7 @@ func conflict(pages *render.Pages, err error, home Link) Problem {
 		p.Title = pages.Tr("Cette conversation est déjà prise en charge", "This conversation has already been claimed")
 		p.Text = pages.Tr("Elle l’est par %s.", "%s has claimed it.", info.GetMetadata()["agent"])
 		if parseErr == nil {
-			p.Text = pages.Tr("Elle l’est par %s, jusqu’à %s.", "%s has claimed it until %s.", info.GetMetadata()["agent"], until.In(render.Paris).Format("15:04"))
+			p.Text = pages.Tr("Elle l’est par %s, jusqu’à %s.", "%s has claimed it until %s.", info.GetMetadata()["agent"], pages.Clock(until))
 		}
 	case "CONVERSATION_CLOSED":
 		p.Title = pages.Tr("Cette conversation est close", "This conversation is closed")
@@ -173,6 +173,9 @@ func conflict(pages *render.Pages, err error, home Link) Problem {
 	case "CLAIM_NOT_HELD":
 		p.Title = pages.Tr("Vous n’avez pas cette conversation en charge", "You have not claimed this conversation")
 		p.Text = pages.Tr("Prenez-la d’abord en charge.", "Claim it first.")
+	case "DRAFT_CHANGED", "DRAFT_EXISTS":
+		p.Title = pages.Tr("Un autre texte a été enregistré entre-temps", "Another text has been saved in the meantime")
+		p.Text = pages.Tr("Le vôtre est ci-dessous, et n’est pas enregistré. Recommencez pour le mettre à la place de l’autre.", "Yours is below, and is not saved. Do it again to put it in place of the other.")
 	case "CONVERSATION_ERASED":
 		p.Title = pages.Tr("Cette conversation a été effacée", "This conversation was erased")
 		p.Text = pages.Tr("L’adhérent a demandé l’effacement de ses données.", "The member had their data erased.")

@@ -97,12 +97,24 @@ func dayOf(date, lang string, words func(time.Time, string) string) string {
 	return words(day, lang)
 }
 
+// clock is a time of day, in Paris, which no line breaks: "9 h 36", as mails have it.
+func clock(t time.Time, lang string) string {
+	t = t.In(Paris)
+	if lang == "en" {
+		return t.Format("15:04")
+	}
+	return fmt.Sprintf("%d\u00a0h\u00a0%02d", t.Hour(), t.Minute())
+}
+
+// Clock is a time of day in the language of the pages, in Paris.
+func (p *Pages) Clock(t time.Time) string { return clock(t, p.Lang) }
+
 // Moment is a short date with the time, in Paris.
 func Moment(t time.Time, lang string) string {
 	if lang == "en" {
 		return t.In(Paris).Format("2 Jan 2006, 15:04")
 	}
-	return t.In(Paris).Format("02/01/2006 à 15:04")
+	return t.In(Paris).Format("02/01/2006 à ") + clock(t, lang)
 }
 
 func audienceLabel(a taxonomypb.Audience, lang string) string {

@@ -67,17 +67,17 @@ func TestProblems(t *testing.T) {
 		"rate":        {limited, http.StatusTooManyRequests, "Attendez 7 secondes", "7"},
 		"away":        {status.Error(codes.Unavailable, "dial tcp 10.0.0.1:9090"), http.StatusServiceUnavailable, "Réessayez dans quelques instants.", "2"},
 		"late":        {status.Error(codes.DeadlineExceeded, ""), http.StatusServiceUnavailable, "momentanément indisponible", "2"},
-		"held":        {held, http.StatusConflict, "par Claire Bernard, jusqu’à 18:15", ""},
+		"held":        {held, http.StatusConflict, "par Claire Bernard, jusqu’à 18 h 15", ""},
 		"closed":      {refused(codes.FailedPrecondition, &errdetails.ErrorInfo{Reason: "CONVERSATION_CLOSED"}), http.StatusConflict, "Cette conversation est close", ""},
 		"reused":      {status.Error(codes.AlreadyExists, ""), http.StatusConflict, "est déjà parti depuis ce brouillon", ""},
-		"not found":   {status.Error(codes.NotFound, ""), http.StatusNotFound, "n’existe pas", ""},
-		"bad id":      {status.Error(codes.InvalidArgument, ""), http.StatusNotFound, "n’existe pas", ""},
+		"not found":   {status.Error(codes.NotFound, ""), http.StatusNotFound, "n’est pas disponible", ""},
+		"bad id":      {status.Error(codes.InvalidArgument, ""), http.StatusNotFound, "n’est pas disponible", ""},
 		"forbidden":   {status.Error(codes.PermissionDenied, ""), http.StatusForbidden, "n’avez pas accès", ""},
 		"broken":      {status.Error(codes.Internal, "pq: secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
 		"wrong side":  {refusal.ErrWrongSide, http.StatusForbidden, "ne vous est pas destinée", ""},
 		"no sign-in":  {session.ErrSignIn, http.StatusBadRequest, "n’a pas abouti", ""},
 		"anything":    {errors.New("secret detail"), http.StatusInternalServerError, "Une erreur est survenue", ""},
-		"unknown one": {refusal.ErrNoPage, http.StatusNotFound, "n’existe pas", ""},
+		"unknown one": {refusal.ErrNoPage, http.StatusNotFound, "n’est pas disponible", ""},
 	} {
 		w := httptest.NewRecorder()
 		s.Everybody(func(*Visit) error { return row.err })(w, httptest.NewRequest(http.MethodGet, "/messagerie", nil))

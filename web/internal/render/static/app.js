@@ -77,7 +77,7 @@ const autosaved = (form) => {
 	const note = byId('saved'), tag = /** @type {HTMLInputElement | null} */ (form.querySelector('input[name=etag]'));
 	const areas = /** @type {HTMLTextAreaElement[]} */ ([...form.querySelectorAll('textarea[name]')]);
 	const written = () => new URLSearchParams(areas.map((area) => [area.name, area.value])).toString();
-	let timer = 0, stored = 'unstored' in form.dataset && areas.some((area) => area.value) ? '' : written(), busy = /** @type {Promise<void> | undefined} */ (undefined), over = false, sent = false;
+	let timer = 0, failed = false, stored = 'unstored' in form.dataset && areas.some((area) => area.value) ? '' : written(), busy = /** @type {Promise<void> | undefined} */ (undefined), over = false, sent = false;
 	const say = (/** @type {string | undefined} */ text) => { if (note) note.textContent = String(text); };
 	const save = () => {
 		clearTimeout(timer);
@@ -88,6 +88,7 @@ const autosaved = (form) => {
 			const answer = await fetch(String(form.dataset.autosave), {
 				method: 'POST', headers: click(), body: new URLSearchParams(`${text}&etag=${encodeURIComponent(tag?.value ?? '')}`), redirect: 'manual', keepalive: text.length < 60000, signal: AbortSignal.timeout(10000),
 			});
+			failed = answer.status !== 204;
 			if (answer.status === 412) { over = true; say(form.dataset.elsewhere); return; }
 			if (answer.status !== 204 && answer.status !== 422) throw new Error(String(answer.status));
 			if (answer.status === 204) {
@@ -98,6 +99,7 @@ const autosaved = (form) => {
 			if (text === written()) say(answer.status === 204 ? form.dataset.saved : form.dataset.refused);
 			else timer = setTimeout(save, 2000);
 		} catch {
+			failed = true;
 			say(form.dataset.unsaved);
 			timer = setTimeout(save, 10000);
 		}
@@ -109,9 +111,29 @@ const autosaved = (form) => {
 	});
 	if (!stored) timer = setTimeout(save, 2000);
 	addEventListener('online', save);
+	// What could not be saved is lost with the page: the browser asks, in its own words.
+	addEventListener('beforeunload', (event) => { if (failed && !sent && written() !== stored) event.preventDefault(); });
+	// A page that is loaded again may have been faster than what was saved when it was left.
+	const loaded = written(), behind = sessionStorage.getItem('saving') === location.pathname;
+	sessionStorage.removeItem('saving');
+	const late = async () => {
+		const answer = await fetch(location.href, { headers: { accept: 'text/html', ...click() } });
+		const again = answer.ok ? parse(await answer.text()).querySelector('form[data-autosave]') : null;
+		const now = again?.querySelector('input[name=etag]')?.getAttribute('value') ?? '';
+		if (!tag || !again || tag.value === now || written() !== loaded || busy) return;
+		tag.value = now;
+		areas.forEach((area) => { area.value = /** @type {HTMLTextAreaElement | null} */ (again.querySelector(`textarea[name=${area.name}]`))?.value ?? area.value; });
+		stored = written();
+		areas[0]?.dispatchEvent(new Event('input', { bubbles: true }));
+	};
+	if (behind) [500, 2000].forEach((after) => setTimeout(() => { late().catch(() => {}); }, after));
 	// Another form may sign the person out: what was typed goes before it.
 	document.addEventListener('submit', (event) => { if (event.target !== form) save(); });
-	document.addEventListener('visibilitychange', () => { if (document.visibilityState === 'hidden') save(); });
+	document.addEventListener('visibilitychange', () => {
+		if (document.visibilityState !== 'hidden') return;
+		save();
+		if (busy) sessionStorage.setItem('saving', location.pathname);
+	});
 	// What is sent needs no draft; one that is being saved must be there before it is deleted.
 	let waits = false;
 	form.addEventListener('submit', (event) => {
@@ -334,7 +356,10 @@ each('form[data-once]', once);
 each('form[data-claim]', claimed);
 each('form[data-guard]', guarded);
 each('[data-print]', (/** @type {HTMLElement} */ button) => { button.hidden = false; button.addEventListener('click', () => print()); });
+// What a screen reader has to say first: what is to be corrected, or else what was done.
+each('#done', (/** @type {HTMLElement} */ done) => done.focus());
 each('#faults', (/** @type {HTMLElement} */ faults) => faults.focus());
+if (location.hash === '#text') byId('text')?.focus();
 each('#news', (/** @type {HTMLElement} */ news) => live(news, location.pathname.startsWith('/agent') ? '/agent/evenements' : '/evenements'));
 if (!byId('news') && byId('unread')) {
 	const none = document.createElement('p');
