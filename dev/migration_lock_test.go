@@ -21,7 +21,7 @@ func form(pattern string) *regexp.Regexp {
 // is none of these is refused: whoever needs another form looks up which lock it takes,
 // and for how long, and adds it here.
 var (
-	makesTable = form(`create table (if not exists )?NAME \(\)(?: partition by \w+ \(\))?(?: with \(\))?`)
+	makesTable = form(`create (?:unlogged )?table (if not exists )?NAME \(\)(?: partition by \w+ \(\))?(?: with \(\))?`)
 	makesPart  = form(`create table NAME partition of NAME (?:default|for values (?:from|in|with) \( [^()]* \)(?: to \( [^()]* \))?)`)
 	makesIndex = form(`create (?:unique )?index (?:if not exists )?NAME on NAME (?:using \w+ )?\(\).*`)
 	insertsRow = form(`insert into NAME (?:\( [^()]* \) )?values \( [^()]* \)(?: , \( [^()]* \))*(?: on conflict do nothing)?`)
@@ -247,7 +247,7 @@ func TestLocks(t *testing.T) {
 		"CREATE TABLE a (id int);\nCREATE INDEX i ON a (id);\nINSERT INTO a (id) VALUES (1), (2);\nALTER TABLE a ADD CHECK (id > 0), ADD COLUMN b uuid DEFAULT gen_random_uuid(), ALTER COLUMN id SET NOT NULL;\n",
 		"CREATE TABLE public.\"a\" (id int REFERENCES conversation);\nCREATE UNIQUE INDEX i ON A (id);\nCOMMENT ON TABLE a IS 'UPDATE; it''s';\n",
 		"CREATE TABLE a (id int) PARTITION BY RANGE (id);\nCREATE TABLE b PARTITION OF a DEFAULT;\nCREATE TABLE c PARTITION OF a FOR VALUES FROM (1) TO (2);\nCREATE INDEX i ON b (id);\n",
-		"CREATE TABLE IF NOT EXISTS a (id int) WITH (fillfactor = 70);\nCREATE SEQUENCE s;\nALTER SEQUENCE s OWNED BY a.id;\nCREATE VIEW v AS SELECT * FROM a;\n",
+		"CREATE TABLE IF NOT EXISTS a (id int) WITH (fillfactor = 70);\nCREATE UNLOGGED TABLE u (id int);\nCREATE INDEX j ON u (id);\nCREATE SEQUENCE s;\nALTER SEQUENCE s OWNED BY a.id;\nCREATE VIEW v AS SELECT * FROM a;\n",
 		"ALTER TABLE a ADD COLUMN b text, ADD COLUMN IF NOT EXISTS c numeric(10, 2) NOT NULL DEFAULT -1.5, ADD COLUMN d jsonb DEFAULT '{}'::jsonb NOT NULL, ADD COLUMN e timestamptz DEFAULT now(), ADD COLUMN f text[];\n",
 		"ALTER TABLE a ALTER COLUMN b SET DEFAULT gen_random_uuid(), ALTER c DROP NOT NULL, SET (fillfactor = 70), RENAME COLUMN d TO e;\n",
 		"ALTER TABLE a DROP CONSTRAINT IF EXISTS c, DROP COLUMN b;\nDROP TABLE b, c;\nDROP TRIGGER t ON a;\nDROP FUNCTION f(int);\n",
