@@ -442,6 +442,7 @@ func (c *contract) conflict(t *testing.T, op *operation, a *ask) {
 		a.body = bytes.Replace(a.body, []byte("Bonjour, "), []byte("Bonsoir, "), 1)
 		a.body = bytes.Replace(a.body, []byte("Le dossier"), []byte("Son dossier"), 1)
 		a.body = bytes.Replace(a.body, []byte("FOLLOWED"), []byte("SHOWN"), 1)
+		a.body = bytes.Replace(a.body, []byte(`"paiement"`), []byte(`"versement"`), 1)
 	case op.id == "agentReleaseConversation", op.id == "agentAssignConversation":
 		agent("claire", "release")
 	case op.id == "agentTakeOverConversation": // of what is closed

@@ -91,6 +91,8 @@ var admitted = map[string][]string{
 	"/messagerie.taxonomy.v1.TaxonomyService/SearchReasons":           everybody,
 	"/messagerie.taxonomy.v1.TaxonomyService/RecordSuggestionOutcome": members,
 	"/messagerie.taxonomy.v1.TaxonomyService/GetSuggestionStatistics": staff,
+	"/messagerie.taxonomy.v1.TaxonomyService/RecordSearch":            members,
+	"/messagerie.taxonomy.v1.TaxonomyService/GetSearchStatistics":     supervisors,
 	"/messagerie.messaging.v1.RecipientService/CheckReader":           nil,
 	"/messagerie.messaging.v1.EventLogService/ListDigests":            nil,
 	"/messagerie.messaging.v1.EventLogService/ListEvents":             nil,

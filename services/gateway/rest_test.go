@@ -226,6 +226,38 @@ func TestBothFormsOfASearch(t *testing.T) {
 	}
 }
 
+// How a search ended is told in a body alone, by a member; TestMain sees that its words are in no log
+// line, span or metric.
+func TestRecordSearch(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	const path = "/v1/reasons:recordSearch"
+	body := `{"audience":"PARTICULIER","q":"` + canary + `","chosen":true}`
+	if got := s.rest(t, "member", "POST", path, body); got.code != http.StatusOK || strings.TrimSpace(got.body) != "{}" {
+		t.Fatalf("%d %s", got.code, got.body)
+	}
+	if req := s.last(t).request.(*taxonomypb.RecordSearchRequest); req.GetQ() != canary || !req.GetChosen() {
+		t.Errorf("%v arrived", req)
+	}
+	s.take()
+	for _, row := range []struct {
+		caller, path, body string
+		code               int
+	}{
+		{"member", path + "?q=" + canaryQuery, body, http.StatusBadRequest},
+		{"member", path, `{"audience":"PARTICULIER","q":"` + canary + `","chosen":"` + canary + `"}`, http.StatusBadRequest},
+		{"agent", path, body, http.StatusForbidden},
+		{"nobody", path, body, http.StatusUnauthorized},
+	} {
+		if got := s.rest(t, row.caller, "POST", row.path, row.body); got.code != row.code || strings.Contains(got.body, canary) {
+			t.Errorf("%s %s %s: %d %s", row.caller, row.path, row.body, got.code, got.body)
+		}
+	}
+	if n := handled(s.take()); n != 0 {
+		t.Errorf("%d of those refused arrived", n)
+	}
+}
+
 func TestQueriesAreReadStrictly(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -25,8 +25,8 @@ func TestCountersBeginAtZero(t *testing.T) { //nolint:paralleltest // see above
 		t.Fatal(err)
 	}
 	// Three audiences, and for each: found or not; shown, followed, written anyway or
-	// changed.
-	want := map[string]int{"messagerie.suggestions": 6, "messagerie.suggestion.outcomes": 12}
+	// changed; searched with a choice or without. And words that are too many.
+	want := map[string]int{"messagerie.suggestions": 6, "messagerie.suggestion.outcomes": 12, "messagerie.searches": 6, "messagerie.search.words.skipped": 1}
 	for _, m := range all.ScopeMetrics[0].Metrics {
 		sum, ok := m.Data.(metricdata.Sum[int64])
 		if !ok || len(sum.DataPoints) != want[m.Name] {

@@ -6,11 +6,9 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
@@ -27,19 +25,13 @@ const (
 	maxFigures = 500
 )
 
-// keyTerm is how long a call that was counted is recognised.
-const keyTerm = 24 * time.Hour
-
-// errKeyReused: the caller has used the key for another outcome.
-var errKeyReused = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, with another outcome")
-
 // outcome is what is counted, once for each key.
 type outcome struct {
+	call
+
 	at      place
 	service string
 	what    taxonomypb.SuggestionOutcome
-	// key and request are digests: of the caller with their key, and of what they ask for.
-	key, request [sha256.Size]byte
 }
 
 // RecordSuggestionOutcome counts what a member did with a proposal of the current
@@ -50,14 +42,13 @@ func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.Re
 	if err != nil {
 		return nil, err
 	}
-	key := rpc.IdempotencyKey(ctx)
 	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(req)
 	if err != nil {
 		return nil, fmt.Errorf("digesting an outcome: %w", err)
 	}
 	fresh, err := s.store.count(ctx, outcome{
 		at: at, service: req.GetService(), what: req.GetOutcome(),
-		key: sha256.Sum256(append(key[:], auth.FromContext(ctx).Subject...)), request: sha256.Sum256(content),
+		call: call{key: callKey(ctx), request: sha256.Sum256(content)},
 	})
 	if err != nil {
 		return nil, err
@@ -69,6 +60,12 @@ func (s *server) RecordSuggestionOutcome(ctx context.Context, req *taxonomypb.Re
 	s.outcomes.Add(ctx, 1, metric.WithAttributes(
 		attribute.String("audience", req.GetAudience().String()), attribute.String("outcome", req.GetOutcome().String())))
 	return &taxonomypb.RecordSuggestionOutcomeResponse{}, nil
+}
+
+// callKey is the digest of a caller and their idempotency key.
+func callKey(ctx context.Context) [sha256.Size]byte {
+	key := rpc.IdempotencyKey(ctx)
+	return sha256.Sum256(append(key[:], auth.FromContext(ctx).Subject...))
 }
 
 // offered is where a service is proposed, or why it is not.
@@ -104,10 +101,7 @@ func (s *server) GetSuggestionStatistics(ctx context.Context, req *taxonomypb.Ge
 	if req.GetPageSize() > 0 {
 		size = min(int(req.GetPageSize()), maxFigures)
 	}
-	days := req.GetDays()
-	if days == 0 {
-		days = defaultDays
-	}
+	days := cmp.Or(req.GetDays(), defaultDays)
 	current := s.store.current.Load()
 	q := report.Question{
 		Caller: auth.FromContext(ctx).Subject, Key: fmt.Sprintf("%d %d", current.whole.GetVersion(), days), MaxAge: s.maxAge,

@@ -266,7 +266,7 @@ func TestCount_WhileTheSameIsCounted(t *testing.T) {
 	t.Parallel()
 	pool := open(t, testenv.Postgres(t, Migrations))
 	s := &store{pool: pool}
-	o := outcome{at: place{audience: taxonomypb.Audience_EMPLOYEUR, theme: "t"}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, request: [32]byte{1}}
+	o := outcome{at: place{audience: taxonomypb.Audience_EMPLOYEUR, theme: "t"}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, call: call{request: [32]byte{1}}}
 	tx, err := pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func TestRecordSuggestionOutcome_DayInParis(t *testing.T) {
 		before := time.Now().In(paris).Format(time.DateOnly)
 		s := &store{pool: pool}
 		if _, err := s.count(t.Context(), outcome{
-			at: place{taxonomypb.Audience_EMPLOYEUR, zone, "", ""}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, key: sha256.Sum256([]byte(zone)),
+			at: place{taxonomypb.Audience_EMPLOYEUR, zone, "", ""}, service: "s", what: taxonomypb.SuggestionOutcome_SHOWN, call: call{key: sha256.Sum256([]byte(zone))},
 		}); err != nil {
 			t.Fatal(err)
 		}

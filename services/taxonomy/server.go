@@ -20,8 +20,8 @@ import (
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
 
-// server implements the gRPC services. All but the counts of proposals is answered from
-// memory.
+// server implements the gRPC services. All but the counts of proposals and searches is
+// answered from memory.
 type server struct {
 	taxonomypb.UnimplementedTaxonomyServiceServer
 	taxonomypb.UnimplementedCatalogueServiceServer
@@ -35,6 +35,8 @@ type server struct {
 
 	suggestions metric.Int64Counter
 	outcomes    metric.Int64Counter
+	searches    metric.Int64Counter
+	skipped     metric.Int64Counter
 }
 
 // maxAge is how long a browser may reuse an answer without asking, in seconds. A

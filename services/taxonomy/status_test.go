@@ -21,7 +21,7 @@ func TestGetStatus(t *testing.T) {
 		return s.admin.GetStatus(bearing(t.Context(), token), &taxonomypb.GetStatusRequest{})
 	}
 	got, err := ask(s.operator)
-	if err != nil || got.GetVersion() != 3 || got.GetPublishTime() == nil || got.GetSchemaVersion() != 4 || !got.GetDatabaseReachable() {
+	if err != nil || got.GetVersion() != 3 || got.GetPublishTime() == nil || got.GetSchemaVersion() != 5 || !got.GetDatabaseReachable() {
 		t.Errorf("%v, %v", got, err)
 	}
 	for name, token := range map[string]string{"member": s.member, "agent": s.agent, "machine": s.token} {

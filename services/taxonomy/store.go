@@ -3,6 +3,7 @@ package taxonomy
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,7 @@ import (
 )
 
 // store is the versions in PostgreSQL, with the current one in memory, and the
-// counts of what members did with proposals.
+// counts of what members did with proposals and of their searches.
 type store struct {
 	pool    *pgxpool.Pool
 	current atomic.Pointer[catalogue]
@@ -137,9 +138,46 @@ func (s *store) follow(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// errNoCounts is for callers that record an outcome or read the counts while the database is
+// errNoCounts is for callers that record something or read the counts while the database is
 // away.
-var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals can be neither counted nor read now; try again")
+var errNoCounts = rpc.Refuse(codes.Unavailable, errorpb.ErrorReason_STORE_UNAVAILABLE, "what became of proposals and searches can be neither counted nor read now; try again")
+
+// errKeyReused: the caller has used the key for something else.
+var errKeyReused = rpc.Refuse(codes.AlreadyExists, errorpb.ErrorReason_IDEMPOTENCY_KEY_REUSED, "the caller has used this idempotency key before, for something else")
+
+// keyTerm is how long a call that was counted is recognised.
+const keyTerm = 24 * time.Hour
+
+// call is one that is counted once: digests of the caller with their key, and of what they
+// ask for.
+type call struct{ key, request [sha256.Size]byte }
+
+// keyRow is what a statement that counts a call finds of its key: whether it is new, and else
+// what it stands for.
+type keyRow struct {
+	Fresh   bool   `db:"fresh"`
+	Request []byte `db:"request"`
+}
+
+// once counts a call by a statement that writes its key to outcome_key with the count, unless
+// the key is known: fresh reports whether it did. A key that stands for something else is
+// errKeyReused.
+func (c call) once(ctx context.Context, count func() (keyRow, error)) (fresh bool, err error) {
+	var known keyRow
+	// A call that waited for another with the same key does not see that one's row, and reads again.
+	for tries := 0; tries < 3 && !known.Fresh && known.Request == nil; tries++ {
+		if known, err = count(); err != nil {
+			return false, noCounts(ctx, err)
+		}
+	}
+	switch {
+	case known.Fresh || bytes.Equal(known.Request, c.request[:]):
+		return known.Fresh, nil
+	case known.Request == nil:
+		return false, errNoCounts
+	}
+	return false, errKeyReused
+}
 
 // outcomeRow is what one outcome adds to a row of suggestion_outcome; the day is the
 // database's.
@@ -172,23 +210,16 @@ func (o *outcome) row() outcomeRow {
 	}
 }
 
-// count adds one outcome to those of its day in Paris, by the database's clock, unless its
-// key is known: fresh reports whether it did. The key and the count are written together. A
-// key that stands for another outcome is errKeyReused.
+// count adds one outcome to those of its day in Paris, by the database's clock, once for its
+// key: fresh reports whether it did.
 func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
-	type keyRow struct {
-		Fresh   bool   `db:"fresh"`
-		Request []byte `db:"request"`
-	}
-	var known keyRow
-	// A call that waited for another with the same key does not see that one's row, and reads again.
-	for tries := 0; tries < 3 && !known.Fresh && known.Request == nil; tries++ {
-		known, err = postgres.One[keyRow](ctx, s.pool, "counting an outcome", `
+	return o.once(ctx, func() (keyRow, error) {
+		return postgres.One[keyRow](ctx, s.pool, "counting an outcome", `
 			WITH begun AS (
 				INSERT INTO outcome_key (digest, request) VALUES ($1, $2) ON CONFLICT (digest) DO NOTHING RETURNING 1
 			), counted AS (
 				INSERT INTO suggestion_outcome AS o (day, `+outcomeRows.Columns()+`)
-				SELECT (now() AT TIME ZONE 'Europe/Paris')::date, `+outcomeRows.Columns()+`
+				SELECT `+today+`, `+outcomeRows.Columns()+`
 				FROM `+outcomeRows.From("given", 3)+` WHERE EXISTS (SELECT FROM begun)
 				ON CONFLICT (day, audience, theme, topic, reason, service) DO UPDATE SET
 					shown             = o.shown + excluded.shown,
@@ -198,17 +229,7 @@ func (s *store) count(ctx context.Context, o outcome) (fresh bool, err error) {
 			)
 			SELECT EXISTS (SELECT FROM begun) AS fresh, (SELECT request FROM outcome_key WHERE digest = $1) AS request`,
 			outcomeRows.Args([]outcomeRow{o.row()}, o.key[:], o.request[:])...)
-		if err != nil {
-			return false, noCounts(ctx, err)
-		}
-	}
-	switch {
-	case known.Fresh || bytes.Equal(known.Request, o.request[:]):
-		return known.Fresh, nil
-	case known.Request == nil:
-		return false, errNoCounts
-	}
-	return false, errKeyReused
+	})
 }
 
 // forgetKeys deletes some of the keys that were used longer ago, oldest first.

@@ -1,6 +1,7 @@
 // Package taxonomy serves what a member chooses from before writing (theme, topic,
 // reason) and the online services that may answer faster: the guide's steps 2 and
-// 3. It counts, without knowing whose they are, what members do with a proposal.
+// 3. It counts, without knowing whose they are, what members do with a proposal and
+// their searches, with the words of those that ended without a choice (searched.go).
 //
 // The taxonomy is data: a YAML file (catalogue.yaml documents it by example),
 // checked whole when the process starts, stored as a numbered version, and never
@@ -61,11 +62,12 @@ type Config struct {
 	CataloguePath string `env:"CATALOGUE_PATH"`
 	// Refresh is how often the database is asked for a newer version.
 	Refresh time.Duration `env:"REFRESH" envDefault:"5s"`
-	// OutcomeRetention is how long the daily counts of what became of proposals are kept, at
-	// least 366 days, as far as figures reach back. 0 keeps all.
+	// OutcomeRetention is how long the daily counts of what became of proposals and of
+	// searches are kept, at least 366 days, as far as figures reach back, and the words of
+	// searches after their month. 0 keeps all.
 	OutcomeRetention time.Duration `env:"OUTCOME_RETENTION" envDefault:"9528h"`
 	// Reports bounds expensive queries: TAXONOMY_REPORTS_*. Max is how many statistics of
-	// suggestions are read at once, for which the database gets as many connections.
+	// suggestions and searches are read at once, for which the database gets as many connections.
 	Reports report.Config `envPrefix:"REPORTS_"`
 }
 
@@ -165,7 +167,11 @@ func serve(ctx context.Context, cfg Config, s, apart *store) error {
 		postgres.Forget(back,
 			postgres.Term{What: "outcomes", Keep: cfg.OutcomeRetention, Step: s.forgetOutcomes},
 			postgres.Term{What: "months of outcomes", Keep: leastOutcomes, Step: s.forgetMonths},
-			postgres.Term{What: "keys of outcomes", Keep: keyTerm, Step: s.forgetKeys})
+			postgres.Term{What: "keys of outcomes", Keep: keyTerm, Step: s.forgetKeys},
+			postgres.Term{What: "secrets of searched words", Keep: monthGrace, Step: s.forgetSecrets},
+			postgres.Term{What: "searched words that too few members had", Keep: monthGrace, Step: s.forgetPending},
+			postgres.Term{What: "searched words", Keep: cfg.OutcomeRetention, Step: s.forgetWords},
+			postgres.Term{What: "counts of searches", Keep: cfg.OutcomeRetention, Step: s.forgetSearches})
 		return nil
 	})
 	group.Go(func() error {
@@ -188,6 +194,16 @@ func (s *server) instrument() (unregister func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
 	}
+	s.searches, err = meter.Int64Counter("messagerie.searches",
+		metric.WithDescription("Members' searches, by audience and whether one of what was found was chosen."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
+	s.skipped, err = meter.Int64Counter("messagerie.search.words.skipped",
+		metric.WithDescription("Words of searches that were not noted because their month has as many as it may."))
+	if err != nil {
+		return nil, fmt.Errorf("making instruments: %w", err)
+	}
 	version, err := meter.Int64ObservableGauge("messagerie.taxonomy.version", metric.WithDescription("The current version of the taxonomy."))
 	if err != nil {
 		return nil, fmt.Errorf("making instruments: %w", err)
@@ -206,6 +222,7 @@ func (s *server) instrument() (unregister func(), err error) {
 // beginCounting counts nothing, once for each set of labels: Prometheus's increase()
 // does not see the event with which a series comes into being.
 func (s *server) beginCounting(ctx context.Context) {
+	s.skipped.Add(ctx, 0)
 	for number, name := range taxonomypb.Audience_name {
 		if number == int32(taxonomypb.Audience_AUDIENCE_UNSPECIFIED) {
 			continue
@@ -213,6 +230,9 @@ func (s *server) beginCounting(ctx context.Context) {
 		audience := attribute.String("audience", name)
 		for _, found := range []bool{true, false} {
 			s.suggestions.Add(ctx, 0, metric.WithAttributes(audience, attribute.Bool("found", found)))
+		}
+		for _, chosen := range []bool{true, false} {
+			s.searches.Add(ctx, 0, metric.WithAttributes(audience, attribute.Bool("chosen", chosen)))
 		}
 		for outcome, name := range taxonomypb.SuggestionOutcome_name {
 			if outcome != int32(taxonomypb.SuggestionOutcome_SUGGESTION_OUTCOME_UNSPECIFIED) {

@@ -42,7 +42,9 @@ type service struct {
 	admin taxonomypb.OperatorServiceClient
 	stop  func() error
 	// token is a machine's, member, neighbour and agent are those of persons.
-	token, member, neighbour, agent, operator string
+	token, member, neighbour, agent, supervisor, operator string
+	// memberToken is the token of any other member.
+	memberToken func(subject string) string
 }
 
 // run starts the service on a database and returns it once it answers.
@@ -54,7 +56,7 @@ func run(t testing.TB, database, content string) (*service, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{DatabaseURL: database, Migrate: true, Refresh: 20 * time.Millisecond}
+	cfg := Config{DatabaseURL: database, Migrate: true, Refresh: 20 * time.Millisecond, OutcomeRetention: leastOutcomes}
 	cfg.Listener, cfg.DrainTimeout = lis, 5*time.Second
 	cfg.Issuers = auth.Issuers{machines.Issuer, members.Issuer, agents.Issuer}
 	if content != "" {
@@ -78,7 +80,11 @@ func run(t testing.TB, database, content string) (*service, error) {
 		agent:     agents.Token(t, map[string]any{"sub": "paul", "roles": []string{auth.RoleAgent}}),
 		admin:     taxonomypb.NewOperatorServiceClient(conn),
 
-		operator: agents.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}),
+		operator:   agents.Token(t, map[string]any{"sub": "olga", "roles": []string{auth.RoleOperator}}),
+		supervisor: agents.Token(t, map[string]any{"sub": "sofiane", "roles": []string{auth.RoleAgent, auth.RoleSupervisor}}),
+		memberToken: func(subject string) string {
+			return members.Token(t, map[string]any{"sub": subject, "profiles": []string{"PARTICULIER"}})
+		},
 	}
 	s.stop = sync.OnceValue(func() error { cancel(); conn.Close(); return <-ended })
 	t.Cleanup(func() { _ = s.stop() })
@@ -378,7 +384,7 @@ func TestRun_OldSchema(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := Run(ctx, cfg)
-	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 4") {
+	if err == nil || !strings.Contains(err.Error(), "is at version 0 and this binary needs 5") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1176,6 +1176,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/reasons:recordSearch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Counts a member's search, once they have chosen one of what was found or have gone another way
+         * @description Counts a member's search, once they have chosen one of what was found or have gone another way. Who the member is is not stored. Of a search without a choice the words are noted, as digests until at least five members have searched for them within a calendar month of Paris; words of questions and politeness, and whatever has a digit, are not. It needs the metadata `idempotency-key`: the same key with the same search is counted once, and with anything else ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and is remembered for a day, as a digest.
+         */
+        post: operations["recordSearch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agent/searchStatistics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Returns how many searches ended without a choice, and the words of these that at least five members had, as of at most ten seconds ago
+         * @description Returns how many searches ended without a choice, and the words of these that at least five members had, as of at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for the supervisor or for all. Only supervisors may call it.
+         */
+        get: operations["getSearchStatistics"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/operator/status/taxonomy": {
         parameters: {
             query?: never;
@@ -2806,6 +2846,13 @@ export interface components {
             /** @description It is near what was asked, or the choice for what is in none of the others, and not an answer in itself. Those that are near follow the others. */
             near: boolean;
         };
+        /** @description GetSearchStatisticsResponse has the searches of all audiences. Days are those of Paris. */
+        "messagerie.taxonomy.v1.GetSearchStatisticsResponse": {
+            /** @description One entry a day, oldest first, days without searches included. */
+            days: components["schemas"]["messagerie.taxonomy.v1.SearchDay"][];
+            /** @description The words that searches without a choice had, most searched first, then by the alphabet, at most 200. They are kept by month: these are of all months that the days touch, whole. */
+            words: components["schemas"]["messagerie.taxonomy.v1.SearchedWord"][];
+        };
         /** @description GetStatusResponse is the state of the service, as the process that answered sees it. */
         "messagerie.taxonomy.v1.GetStatusResponse": {
             /** @description Version of the program that answered; empty when it does not know. */
@@ -2825,7 +2872,7 @@ export interface components {
              * @description When it was published.
              */
             publishTime: string;
-            /** @description Whether the database answers. Without it, members are served from memory, and what they do with proposals is not counted. */
+            /** @description Whether the database answers. Without it, members are served from memory, and neither what they do with proposals nor their searches are counted. */
             databaseReachable: boolean;
         };
         /** @description GetSuggestionStatisticsResponse has one entry for each selection and service. */
@@ -2880,6 +2927,17 @@ export interface components {
             /** @description What a member reads. */
             label: string;
         };
+        /** @description RecordSearchRequest is one search. */
+        "messagerie.taxonomy.v1.RecordSearchRequest": {
+            /** @description The member's audience. */
+            audience: components["schemas"]["messagerie.taxonomy.v1.Audience"];
+            /** @description The words, as typed: 1 to 100 characters. What belongs to no word counts as a space. The first eight that count are noted, unless one of what was found was chosen. */
+            q: string;
+            /** @description The member chose one of what was found, and did not go another way or give up. */
+            chosen?: boolean;
+        };
+        /** @description RecordSearchResponse is empty. */
+        "messagerie.taxonomy.v1.RecordSearchResponse": Record<string, never>;
         /** @description RecordSuggestionOutcomeRequest is one outcome. */
         "messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest": {
             /** @description The member's audience. */
@@ -2902,6 +2960,21 @@ export interface components {
             /** @description Best match first; empty when none matches. */
             services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
         };
+        /** @description SearchDay is the searches of a day. */
+        "messagerie.taxonomy.v1.SearchDay": {
+            /** @description YYYY-MM-DD. */
+            date: string;
+            /**
+             * Format: int32
+             * @description How many there were.
+             */
+            searches: number;
+            /**
+             * Format: int32
+             * @description How many of them ended without a choice.
+             */
+            withoutChoice: number;
+        };
         /** @description SearchReasonsRequest has the words. */
         "messagerie.taxonomy.v1.SearchReasonsRequest": {
             /** @description The member's audience. */
@@ -2915,6 +2988,16 @@ export interface components {
             reasons: components["schemas"]["messagerie.taxonomy.v1.FoundReason"][];
             /** @description Online services, at most 10. */
             services: components["schemas"]["messagerie.taxonomy.v1.OnlineService"][];
+        };
+        /** @description SearchedWord is a word that the searches of at least five members had within a month. */
+        "messagerie.taxonomy.v1.SearchedWord": {
+            /** @description The word, in lower case and without accents. */
+            word: string;
+            /**
+             * Format: int32
+             * @description How many searches without a choice had it. Of a month at least five; those of a member that came before the fifth member's count once.
+             */
+            searches: number;
         };
         /** @description SuggestionFigures is what became of one proposal. */
         "messagerie.taxonomy.v1.SuggestionFigures": {
@@ -8470,6 +8553,107 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["messagerie.taxonomy.v1.GetSuggestionStatisticsResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    recordSearch: {
+        parameters: {
+            query?: never;
+            header: {
+                /**
+                 * @description A UUID of the caller's choice, the same for every retry of the same call. It belongs to its caller and operation. With other content: 409.
+                 * @example 0199f3a2-5c1e-7d34-9b60-2f8e41c7a905
+                 */
+                "Idempotency-Key": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                /**
+                 * @example {
+                 *       "audience": "PARTICULIER",
+                 *       "q": "paiement"
+                 *     }
+                 */
+                "application/json": components["schemas"]["messagerie.taxonomy.v1.RecordSearchRequest"];
+            };
+        };
+        responses: {
+            /** @description Empty. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "Idempotent-Replayed": components["headers"]["Idempotent-Replayed"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /** @example {} */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.RecordSearchResponse"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            409: components["responses"]["Conflict"];
+            413: components["responses"]["RequestEntityTooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["TooManyRequests"];
+            500: components["responses"]["InternalServerError"];
+            503: components["responses"]["ServiceUnavailable"];
+            504: components["responses"]["GatewayTimeout"];
+        };
+    };
+    getSearchStatistics: {
+        parameters: {
+            query?: {
+                /** @description How many days back from today, today included: 1 to 366, 30 when 0. */
+                days?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description GetSearchStatisticsResponse has the searches of all audiences. Days are those of Paris. */
+            200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "days": [
+                     *         {
+                     *           "date": "2026-03-02",
+                     *           "searches": 1,
+                     *           "withoutChoice": 1
+                     *         }
+                     *       ],
+                     *       "words": [
+                     *         {
+                     *           "word": "word",
+                     *           "searches": 1
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["messagerie.taxonomy.v1.GetSearchStatisticsResponse"];
                 };
             };
             400: components["responses"]["BadRequest"];

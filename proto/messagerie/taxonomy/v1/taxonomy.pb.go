@@ -1905,6 +1905,330 @@ func (x *SuggestionFigures) GetChangedSelection() int32 {
 	return 0
 }
 
+// RecordSearchRequest is one search.
+type RecordSearchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The member's audience.
+	Audience Audience `protobuf:"varint,1,opt,name=audience,proto3,enum=messagerie.taxonomy.v1.Audience" json:"audience,omitempty"`
+	// The words, as typed: 1 to 100 characters. What belongs to no word counts as a
+	// space. The first eight that count are noted, unless one of what was found was chosen.
+	Q string `protobuf:"bytes,2,opt,name=q,proto3" json:"q,omitempty"`
+	// The member chose one of what was found, and did not go another way or give up.
+	Chosen        bool `protobuf:"varint,3,opt,name=chosen,proto3" json:"chosen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordSearchRequest) Reset() {
+	*x = RecordSearchRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordSearchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordSearchRequest) ProtoMessage() {}
+
+func (x *RecordSearchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordSearchRequest.ProtoReflect.Descriptor instead.
+func (*RecordSearchRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RecordSearchRequest) GetAudience() Audience {
+	if x != nil {
+		return x.Audience
+	}
+	return Audience_AUDIENCE_UNSPECIFIED
+}
+
+func (x *RecordSearchRequest) GetQ() string {
+	if x != nil {
+		return x.Q
+	}
+	return ""
+}
+
+func (x *RecordSearchRequest) GetChosen() bool {
+	if x != nil {
+		return x.Chosen
+	}
+	return false
+}
+
+// RecordSearchResponse is empty.
+type RecordSearchResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordSearchResponse) Reset() {
+	*x = RecordSearchResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordSearchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordSearchResponse) ProtoMessage() {}
+
+func (x *RecordSearchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordSearchResponse.ProtoReflect.Descriptor instead.
+func (*RecordSearchResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{26}
+}
+
+// GetSearchStatisticsRequest asks for the searches of some days.
+type GetSearchStatisticsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many days back from today, today included: 1 to 366, 30 when 0.
+	Days          int32 `protobuf:"varint,1,opt,name=days,proto3" json:"days,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSearchStatisticsRequest) Reset() {
+	*x = GetSearchStatisticsRequest{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSearchStatisticsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSearchStatisticsRequest) ProtoMessage() {}
+
+func (x *GetSearchStatisticsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSearchStatisticsRequest.ProtoReflect.Descriptor instead.
+func (*GetSearchStatisticsRequest) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GetSearchStatisticsRequest) GetDays() int32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+// GetSearchStatisticsResponse has the searches of all audiences. Days are those of Paris.
+type GetSearchStatisticsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One entry a day, oldest first, days without searches included.
+	Days []*SearchDay `protobuf:"bytes,1,rep,name=days,proto3" json:"days,omitempty"`
+	// The words that searches without a choice had, most searched first, then by the alphabet, at
+	// most 200. They are kept by month: these are of all months that the days touch, whole.
+	Words         []*SearchedWord `protobuf:"bytes,2,rep,name=words,proto3" json:"words,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSearchStatisticsResponse) Reset() {
+	*x = GetSearchStatisticsResponse{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSearchStatisticsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSearchStatisticsResponse) ProtoMessage() {}
+
+func (x *GetSearchStatisticsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSearchStatisticsResponse.ProtoReflect.Descriptor instead.
+func (*GetSearchStatisticsResponse) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GetSearchStatisticsResponse) GetDays() []*SearchDay {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+func (x *GetSearchStatisticsResponse) GetWords() []*SearchedWord {
+	if x != nil {
+		return x.Words
+	}
+	return nil
+}
+
+// SearchDay is the searches of a day.
+type SearchDay struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// YYYY-MM-DD.
+	Date string `protobuf:"bytes,1,opt,name=date,proto3" json:"date,omitempty"`
+	// How many there were.
+	Searches int32 `protobuf:"varint,2,opt,name=searches,proto3" json:"searches,omitempty"`
+	// How many of them ended without a choice.
+	WithoutChoice int32 `protobuf:"varint,3,opt,name=without_choice,json=withoutChoice,proto3" json:"without_choice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchDay) Reset() {
+	*x = SearchDay{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchDay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchDay) ProtoMessage() {}
+
+func (x *SearchDay) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchDay.ProtoReflect.Descriptor instead.
+func (*SearchDay) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SearchDay) GetDate() string {
+	if x != nil {
+		return x.Date
+	}
+	return ""
+}
+
+func (x *SearchDay) GetSearches() int32 {
+	if x != nil {
+		return x.Searches
+	}
+	return 0
+}
+
+func (x *SearchDay) GetWithoutChoice() int32 {
+	if x != nil {
+		return x.WithoutChoice
+	}
+	return 0
+}
+
+// SearchedWord is a word that the searches of at least five members had within a month.
+type SearchedWord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The word, in lower case and without accents.
+	Word string `protobuf:"bytes,1,opt,name=word,proto3" json:"word,omitempty"`
+	// How many searches without a choice had it. Of a month at least five; those of a member that
+	// came before the fifth member's count once.
+	Searches      int32 `protobuf:"varint,2,opt,name=searches,proto3" json:"searches,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchedWord) Reset() {
+	*x = SearchedWord{}
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchedWord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchedWord) ProtoMessage() {}
+
+func (x *SearchedWord) ProtoReflect() protoreflect.Message {
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchedWord.ProtoReflect.Descriptor instead.
+func (*SearchedWord) Descriptor() ([]byte, []int) {
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SearchedWord) GetWord() string {
+	if x != nil {
+		return x.Word
+	}
+	return ""
+}
+
+func (x *SearchedWord) GetSearches() int32 {
+	if x != nil {
+		return x.Searches
+	}
+	return 0
+}
+
 // GetStatusRequest is empty.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1914,7 +2238,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +2250,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[25]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2263,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{25}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{31}
 }
 
 // GetStatusResponse is the state of the service, as the process that answered sees it.
@@ -1954,7 +2278,7 @@ type GetStatusResponse struct {
 	// When it was published.
 	PublishTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=publish_time,json=publishTime,proto3" json:"publish_time,omitempty"`
 	// Whether the database answers. Without it, members are served from memory, and
-	// what they do with proposals is not counted.
+	// neither what they do with proposals nor their searches are counted.
 	DatabaseReachable bool `protobuf:"varint,5,opt,name=database_reachable,json=databaseReachable,proto3" json:"database_reachable,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -1962,7 +2286,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2298,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[26]
+	mi := &file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2311,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{26}
+	return file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetStatusResponse) GetBuildVersion() string {
@@ -2152,7 +2476,26 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05shown\x18\x06 \x01(\x05R\x05shown\x12\x1a\n" +
 	"\bfollowed\x18\a \x01(\x05R\bfollowed\x12!\n" +
 	"\fwrote_anyway\x18\b \x01(\x05R\vwroteAnyway\x12+\n" +
-	"\x11changed_selection\x18\t \x01(\x05R\x10changedSelection\"\x12\n" +
+	"\x11changed_selection\x18\t \x01(\x05R\x10changedSelection\"\x94\x01\n" +
+	"\x13RecordSearchRequest\x12H\n" +
+	"\baudience\x18\x01 \x01(\x0e2 .messagerie.taxonomy.v1.AudienceB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\baudience\x12\x1b\n" +
+	"\x01q\x18\x02 \x01(\tB\r\xbaH\x06r\x04\x10\x01\x18d\xa8\xdb\x18\x01R\x01q\x12\x16\n" +
+	"\x06chosen\x18\x03 \x01(\bR\x06chosen\"\x16\n" +
+	"\x14RecordSearchResponse\"<\n" +
+	"\x1aGetSearchStatisticsRequest\x12\x1e\n" +
+	"\x04days\x18\x01 \x01(\x05B\n" +
+	"\xbaH\a\x1a\x05\x18\xee\x02(\x00R\x04days\"\x90\x01\n" +
+	"\x1bGetSearchStatisticsResponse\x125\n" +
+	"\x04days\x18\x01 \x03(\v2!.messagerie.taxonomy.v1.SearchDayR\x04days\x12:\n" +
+	"\x05words\x18\x02 \x03(\v2$.messagerie.taxonomy.v1.SearchedWordR\x05words\"b\n" +
+	"\tSearchDay\x12\x12\n" +
+	"\x04date\x18\x01 \x01(\tR\x04date\x12\x1a\n" +
+	"\bsearches\x18\x02 \x01(\x05R\bsearches\x12%\n" +
+	"\x0ewithout_choice\x18\x03 \x01(\x05R\rwithoutChoice\">\n" +
+	"\fSearchedWord\x12\x12\n" +
+	"\x04word\x18\x01 \x01(\tR\x04word\x12\x1a\n" +
+	"\bsearches\x18\x02 \x01(\x05R\bsearches\"\x12\n" +
 	"\x10GetStatusRequest\"\xe7\x01\n" +
 	"\x11GetStatusResponse\x12#\n" +
 	"\rbuild_version\x18\x01 \x01(\tR\fbuildVersion\x12%\n" +
@@ -2177,13 +2520,16 @@ const file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc = "" +
 	"\x05SHOWN\x10\x01\x12\f\n" +
 	"\bFOLLOWED\x10\x02\x12\x10\n" +
 	"\fWROTE_ANYWAY\x10\x03\x12\x15\n" +
-	"\x11CHANGED_SELECTION\x10\x042\xac\a\n" +
+	"\x11CHANGED_SELECTION\x10\x042\x97\n" +
+	"\n" +
 	"\x0fTaxonomyService\x12\x95\x01\n" +
 	"\vGetTaxonomy\x12*.messagerie.taxonomy.v1.GetTaxonomyRequest\x1a+.messagerie.taxonomy.v1.GetTaxonomyResponse\"-\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x0e\x12\f/v1/taxonomy\x12\xa9\x01\n" +
 	"\x11ResolveSuggestion\x120.messagerie.taxonomy.v1.ResolveSuggestionRequest\x1a1.messagerie.taxonomy.v1.ResolveSuggestionResponse\"/\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/suggestion\x12\xba\x01\n" +
 	"\rSearchReasons\x12,.messagerie.taxonomy.v1.SearchReasonsRequest\x1a-.messagerie.taxonomy.v1.SearchReasonsResponse\"L\xa0\xdb\x18\x01\xb0\xdb\x18\x01\xba\xdb\x18\rtaxonomy.read\x82\xd3\xe4\x93\x02-Z\x17:\x01*\"\x12/v1/reasons:search\x12\x12/v1/reasons:search\x12\xc7\x01\n" +
 	"\x17RecordSuggestionOutcome\x126.messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest\x1a7.messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse\";\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x0etaxonomy.write\x82\xd3\xe4\x93\x02\x1b:\x01*\"\x16/v1/suggestion:outcome\x12\xcd\x01\n" +
-	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"A\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics2\xb5\x01\n" +
+	"\x17GetSuggestionStatistics\x126.messagerie.taxonomy.v1.GetSuggestionStatisticsRequest\x1a7.messagerie.taxonomy.v1.GetSuggestionStatisticsResponse\"A\xa0\xdb\x18\x03\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02 \x12\x1e/v1/agent/suggestionStatistics\x12\xa8\x01\n" +
+	"\fRecordSearch\x12+.messagerie.taxonomy.v1.RecordSearchRequest\x1a,.messagerie.taxonomy.v1.RecordSearchResponse\"=\xa0\xdb\x18\x02\xb0\xdb\x18\x03\xba\xdb\x18\x0etaxonomy.write\x82\xd3\xe4\x93\x02\x1d:\x01*\"\x18/v1/reasons:recordSearch\x12\xbd\x01\n" +
+	"\x13GetSearchStatistics\x122.messagerie.taxonomy.v1.GetSearchStatisticsRequest\x1a3.messagerie.taxonomy.v1.GetSearchStatisticsResponse\"=\xa0\xdb\x18\x04\xb0\xdb\x18\x01\xba\xdb\x18\x0fstatistics.read\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/agent/searchStatistics2\xb5\x01\n" +
 	"\x0fOperatorService\x12\xa1\x01\n" +
 	"\tGetStatus\x12(.messagerie.taxonomy.v1.GetStatusRequest\x1a).messagerie.taxonomy.v1.GetStatusResponse\"?\xa0\xdb\x18\x05\xb0\xdb\x18\x01\xba\xdb\x18\x0foperations.read\x82\xd3\xe4\x93\x02\x1e\x12\x1c/v1/operator/status/taxonomy2\xa1\x01\n" +
 	"\x10CatalogueService\x12\x8c\x01\n" +
@@ -2202,7 +2548,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_rawDescGZIP() []byte {
 }
 
 var file_messagerie_taxonomy_v1_taxonomy_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_messagerie_taxonomy_v1_taxonomy_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(Audience)(0),                           // 0: messagerie.taxonomy.v1.Audience
 	(Depth)(0),                              // 1: messagerie.taxonomy.v1.Depth
@@ -2232,9 +2578,15 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_goTypes = []any{
 	(*GetSuggestionStatisticsRequest)(nil),  // 25: messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
 	(*GetSuggestionStatisticsResponse)(nil), // 26: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
 	(*SuggestionFigures)(nil),               // 27: messagerie.taxonomy.v1.SuggestionFigures
-	(*GetStatusRequest)(nil),                // 28: messagerie.taxonomy.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),               // 29: messagerie.taxonomy.v1.GetStatusResponse
-	(*timestamppb.Timestamp)(nil),           // 30: google.protobuf.Timestamp
+	(*RecordSearchRequest)(nil),             // 28: messagerie.taxonomy.v1.RecordSearchRequest
+	(*RecordSearchResponse)(nil),            // 29: messagerie.taxonomy.v1.RecordSearchResponse
+	(*GetSearchStatisticsRequest)(nil),      // 30: messagerie.taxonomy.v1.GetSearchStatisticsRequest
+	(*GetSearchStatisticsResponse)(nil),     // 31: messagerie.taxonomy.v1.GetSearchStatisticsResponse
+	(*SearchDay)(nil),                       // 32: messagerie.taxonomy.v1.SearchDay
+	(*SearchedWord)(nil),                    // 33: messagerie.taxonomy.v1.SearchedWord
+	(*GetStatusRequest)(nil),                // 34: messagerie.taxonomy.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),               // 35: messagerie.taxonomy.v1.GetStatusResponse
+	(*timestamppb.Timestamp)(nil),           // 36: google.protobuf.Timestamp
 }
 var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 0: messagerie.taxonomy.v1.GetTaxonomyRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
@@ -2247,7 +2599,7 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	0,  // 7: messagerie.taxonomy.v1.ResolveSuggestionRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 8: messagerie.taxonomy.v1.ResolveSuggestionResponse.services:type_name -> messagerie.taxonomy.v1.OnlineService
 	14, // 9: messagerie.taxonomy.v1.GetCatalogueResponse.catalogue:type_name -> messagerie.taxonomy.v1.Catalogue
-	30, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
+	36, // 10: messagerie.taxonomy.v1.Catalogue.publish_time:type_name -> google.protobuf.Timestamp
 	15, // 11: messagerie.taxonomy.v1.Catalogue.audiences:type_name -> messagerie.taxonomy.v1.AudienceCatalogue
 	18, // 12: messagerie.taxonomy.v1.Catalogue.queues:type_name -> messagerie.taxonomy.v1.Queue
 	5,  // 13: messagerie.taxonomy.v1.Catalogue.text_limits:type_name -> messagerie.taxonomy.v1.TextLimits
@@ -2269,26 +2621,33 @@ var file_messagerie_taxonomy_v1_taxonomy_proto_depIdxs = []int32{
 	27, // 29: messagerie.taxonomy.v1.GetSuggestionStatisticsResponse.figures:type_name -> messagerie.taxonomy.v1.SuggestionFigures
 	0,  // 30: messagerie.taxonomy.v1.SuggestionFigures.audience:type_name -> messagerie.taxonomy.v1.Audience
 	11, // 31: messagerie.taxonomy.v1.SuggestionFigures.service:type_name -> messagerie.taxonomy.v1.OnlineService
-	30, // 32: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
-	3,  // 33: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
-	9,  // 34: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
-	19, // 35: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
-	23, // 36: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
-	25, // 37: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
-	28, // 38: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
-	12, // 39: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
-	4,  // 40: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
-	10, // 41: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
-	20, // 42: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
-	24, // 43: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
-	26, // 44: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
-	29, // 45: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
-	13, // 46: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
-	40, // [40:47] is the sub-list for method output_type
-	33, // [33:40] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	0,  // 32: messagerie.taxonomy.v1.RecordSearchRequest.audience:type_name -> messagerie.taxonomy.v1.Audience
+	32, // 33: messagerie.taxonomy.v1.GetSearchStatisticsResponse.days:type_name -> messagerie.taxonomy.v1.SearchDay
+	33, // 34: messagerie.taxonomy.v1.GetSearchStatisticsResponse.words:type_name -> messagerie.taxonomy.v1.SearchedWord
+	36, // 35: messagerie.taxonomy.v1.GetStatusResponse.publish_time:type_name -> google.protobuf.Timestamp
+	3,  // 36: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:input_type -> messagerie.taxonomy.v1.GetTaxonomyRequest
+	9,  // 37: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:input_type -> messagerie.taxonomy.v1.ResolveSuggestionRequest
+	19, // 38: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:input_type -> messagerie.taxonomy.v1.SearchReasonsRequest
+	23, // 39: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:input_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeRequest
+	25, // 40: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:input_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsRequest
+	28, // 41: messagerie.taxonomy.v1.TaxonomyService.RecordSearch:input_type -> messagerie.taxonomy.v1.RecordSearchRequest
+	30, // 42: messagerie.taxonomy.v1.TaxonomyService.GetSearchStatistics:input_type -> messagerie.taxonomy.v1.GetSearchStatisticsRequest
+	34, // 43: messagerie.taxonomy.v1.OperatorService.GetStatus:input_type -> messagerie.taxonomy.v1.GetStatusRequest
+	12, // 44: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:input_type -> messagerie.taxonomy.v1.GetCatalogueRequest
+	4,  // 45: messagerie.taxonomy.v1.TaxonomyService.GetTaxonomy:output_type -> messagerie.taxonomy.v1.GetTaxonomyResponse
+	10, // 46: messagerie.taxonomy.v1.TaxonomyService.ResolveSuggestion:output_type -> messagerie.taxonomy.v1.ResolveSuggestionResponse
+	20, // 47: messagerie.taxonomy.v1.TaxonomyService.SearchReasons:output_type -> messagerie.taxonomy.v1.SearchReasonsResponse
+	24, // 48: messagerie.taxonomy.v1.TaxonomyService.RecordSuggestionOutcome:output_type -> messagerie.taxonomy.v1.RecordSuggestionOutcomeResponse
+	26, // 49: messagerie.taxonomy.v1.TaxonomyService.GetSuggestionStatistics:output_type -> messagerie.taxonomy.v1.GetSuggestionStatisticsResponse
+	29, // 50: messagerie.taxonomy.v1.TaxonomyService.RecordSearch:output_type -> messagerie.taxonomy.v1.RecordSearchResponse
+	31, // 51: messagerie.taxonomy.v1.TaxonomyService.GetSearchStatistics:output_type -> messagerie.taxonomy.v1.GetSearchStatisticsResponse
+	35, // 52: messagerie.taxonomy.v1.OperatorService.GetStatus:output_type -> messagerie.taxonomy.v1.GetStatusResponse
+	13, // 53: messagerie.taxonomy.v1.CatalogueService.GetCatalogue:output_type -> messagerie.taxonomy.v1.GetCatalogueResponse
+	45, // [45:54] is the sub-list for method output_type
+	36, // [36:45] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_messagerie_taxonomy_v1_taxonomy_proto_init() }
@@ -2302,7 +2661,7 @@ func file_messagerie_taxonomy_v1_taxonomy_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc), len(file_messagerie_taxonomy_v1_taxonomy_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   27,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

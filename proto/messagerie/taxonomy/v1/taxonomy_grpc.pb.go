@@ -27,6 +27,8 @@ const (
 	TaxonomyService_SearchReasons_FullMethodName           = "/messagerie.taxonomy.v1.TaxonomyService/SearchReasons"
 	TaxonomyService_RecordSuggestionOutcome_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyService/RecordSuggestionOutcome"
 	TaxonomyService_GetSuggestionStatistics_FullMethodName = "/messagerie.taxonomy.v1.TaxonomyService/GetSuggestionStatistics"
+	TaxonomyService_RecordSearch_FullMethodName            = "/messagerie.taxonomy.v1.TaxonomyService/RecordSearch"
+	TaxonomyService_GetSearchStatistics_FullMethodName     = "/messagerie.taxonomy.v1.TaxonomyService/GetSearchStatistics"
 )
 
 // TaxonomyServiceClient is the client API for TaxonomyService service.
@@ -59,6 +61,19 @@ type TaxonomyServiceClient interface {
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
 	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(ctx context.Context, in *GetSuggestionStatisticsRequest, opts ...grpc.CallOption) (*GetSuggestionStatisticsResponse, error)
+	// RecordSearch counts a member's search, once they have chosen one of what was found or have
+	// gone another way. Who the member is is not stored. Of a search without a choice the words
+	// are noted, as digests until at least five members have searched for them within a calendar
+	// month of Paris; words of questions and politeness, and whatever has a digit, are not. It
+	// needs the metadata `idempotency-key`: the same key with the same search is counted once, and
+	// with anything else ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and
+	// is remembered for a day, as a digest.
+	RecordSearch(ctx context.Context, in *RecordSearchRequest, opts ...grpc.CallOption) (*RecordSearchResponse, error)
+	// GetSearchStatistics returns how many searches ended without a choice, and the words of
+	// these that at least five members had, as of at most ten seconds ago. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for
+	// the supervisor or for all. Only supervisors may call it.
+	GetSearchStatistics(ctx context.Context, in *GetSearchStatisticsRequest, opts ...grpc.CallOption) (*GetSearchStatisticsResponse, error)
 }
 
 type taxonomyServiceClient struct {
@@ -119,6 +134,26 @@ func (c *taxonomyServiceClient) GetSuggestionStatistics(ctx context.Context, in 
 	return out, nil
 }
 
+func (c *taxonomyServiceClient) RecordSearch(ctx context.Context, in *RecordSearchRequest, opts ...grpc.CallOption) (*RecordSearchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RecordSearchResponse)
+	err := c.cc.Invoke(ctx, TaxonomyService_RecordSearch_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *taxonomyServiceClient) GetSearchStatistics(ctx context.Context, in *GetSearchStatisticsRequest, opts ...grpc.CallOption) (*GetSearchStatisticsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetSearchStatisticsResponse)
+	err := c.cc.Invoke(ctx, TaxonomyService_GetSearchStatistics_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TaxonomyServiceServer is the server API for TaxonomyService service.
 // All implementations must embed UnimplementedTaxonomyServiceServer
 // for forward compatibility.
@@ -149,6 +184,19 @@ type TaxonomyServiceServer interface {
 	// at most ten seconds ago. RESOURCE_EXHAUSTED (REPORTS_BUSY, REPORT_TOO_SLOW) with
 	// google.rpc.RetryInfo when too much is being read, for the agent or for all.
 	GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error)
+	// RecordSearch counts a member's search, once they have chosen one of what was found or have
+	// gone another way. Who the member is is not stored. Of a search without a choice the words
+	// are noted, as digests until at least five members have searched for them within a calendar
+	// month of Paris; words of questions and politeness, and whatever has a digit, are not. It
+	// needs the metadata `idempotency-key`: the same key with the same search is counted once, and
+	// with anything else ALREADY_EXISTS, IDEMPOTENCY_KEY_REUSED. The key belongs to the member, and
+	// is remembered for a day, as a digest.
+	RecordSearch(context.Context, *RecordSearchRequest) (*RecordSearchResponse, error)
+	// GetSearchStatistics returns how many searches ended without a choice, and the words of
+	// these that at least five members had, as of at most ten seconds ago. RESOURCE_EXHAUSTED
+	// (REPORTS_BUSY, REPORT_TOO_SLOW) with google.rpc.RetryInfo when too much is being read, for
+	// the supervisor or for all. Only supervisors may call it.
+	GetSearchStatistics(context.Context, *GetSearchStatisticsRequest) (*GetSearchStatisticsResponse, error)
 	mustEmbedUnimplementedTaxonomyServiceServer()
 }
 
@@ -173,6 +221,12 @@ func (UnimplementedTaxonomyServiceServer) RecordSuggestionOutcome(context.Contex
 }
 func (UnimplementedTaxonomyServiceServer) GetSuggestionStatistics(context.Context, *GetSuggestionStatisticsRequest) (*GetSuggestionStatisticsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSuggestionStatistics not implemented")
+}
+func (UnimplementedTaxonomyServiceServer) RecordSearch(context.Context, *RecordSearchRequest) (*RecordSearchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RecordSearch not implemented")
+}
+func (UnimplementedTaxonomyServiceServer) GetSearchStatistics(context.Context, *GetSearchStatisticsRequest) (*GetSearchStatisticsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetSearchStatistics not implemented")
 }
 func (UnimplementedTaxonomyServiceServer) mustEmbedUnimplementedTaxonomyServiceServer() {}
 func (UnimplementedTaxonomyServiceServer) testEmbeddedByValue()                         {}
@@ -285,6 +339,42 @@ func _TaxonomyService_GetSuggestionStatistics_Handler(srv interface{}, ctx conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TaxonomyService_RecordSearch_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RecordSearchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaxonomyServiceServer).RecordSearch(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaxonomyService_RecordSearch_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaxonomyServiceServer).RecordSearch(ctx, req.(*RecordSearchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TaxonomyService_GetSearchStatistics_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetSearchStatisticsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TaxonomyServiceServer).GetSearchStatistics(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TaxonomyService_GetSearchStatistics_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TaxonomyServiceServer).GetSearchStatistics(ctx, req.(*GetSearchStatisticsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // TaxonomyService_ServiceDesc is the grpc.ServiceDesc for TaxonomyService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -311,6 +401,14 @@ var TaxonomyService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetSuggestionStatistics",
 			Handler:    _TaxonomyService_GetSuggestionStatistics_Handler,
+		},
+		{
+			MethodName: "RecordSearch",
+			Handler:    _TaxonomyService_RecordSearch_Handler,
+		},
+		{
+			MethodName: "GetSearchStatistics",
+			Handler:    _TaxonomyService_GetSearchStatistics_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -114,6 +114,7 @@ var samples = map[string]any{
 	"PreferencesInput.smsOnReply":                 true,
 	"RecategoriseConversationRequest.reason":      "paiement-absent",
 	"RecategoriseConversationRequest.topic":       "allocations-familiales",
+	"RecordSearchRequest.q":                       "paiement",
 	"RecordSuggestionOutcomeRequest.outcome":      "FOLLOWED",
 	"RecordSuggestionOutcomeRequest.reason":       "paiement-absent",
 	"RecordSuggestionOutcomeRequest.service":      "mes-remboursements",

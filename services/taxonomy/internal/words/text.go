@@ -95,6 +95,18 @@ func Split(text string) []string {
 	return folded
 }
 
+// Content returns the words of a text that say what it is about, as Split does: all but those of
+// questions and politeness.
+func Content(text string) []string {
+	var folded []string
+	for _, w := range split(text) {
+		if classOf[w.folded] == content {
+			folded = append(folded, w.folded)
+		}
+	}
+	return folded
+}
+
 // Fold puts a text into the form that is compared: decomposed (NFD), without accents and
 // invisible characters, in lower case, œ and æ spelt out as on keyboards that lack them.
 func Fold(text string) string {

@@ -39,6 +39,22 @@ func TestSplit(t *testing.T) {
 	}
 }
 
+// What is left of a question is what it is about.
+func TestContent(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ text, want string }{
+		{"", ""},
+		{"Bonjour, comment puis-je obtenir une attestation ?", "attestation"},
+		{"l'A.P.L. de ma fille, svp", "apl fille"},
+		{"48 h", "48 h"},
+		{"rib RIB", "rib rib"},
+	} {
+		if got := strings.Join(Content(tt.text), " "); got != tt.want {
+			t.Errorf("%q: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
+
 // Forms of one word have one stem, with accents and without; words of other meanings have others.
 func TestStem(t *testing.T) {
 	t.Parallel()
