@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/ma-messagerie/messagerie/web/internal/inquiry"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
@@ -71,6 +72,7 @@ func signOut(v *visit.Visit) error {
 	v.Sessions.End(v.W)
 	session.SetCookie(v.W, receipt.Cookie, "", -1)
 	kept.Drop(v.W)
+	inquiry.Drop(v.W)
 	v.Session = nil
 	return v.Redirect("/connexion")
 }

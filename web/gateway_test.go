@@ -76,6 +76,10 @@ func newGateway(t *testing.T) *gateway {
 		}, {
 			Theme: &taxonomypb.Theme{Code: "famille", Label: "Famille"}, Topic: &taxonomypb.Topic{Code: "allocations", Label: "Allocations"}, Reason: &taxonomypb.Reason{Code: "autre", Label: "Autre question"}, Near: true,
 		}}}),
+		"TaxonomyService/RecordSearch": answers(&taxonomypb.RecordSearchResponse{}),
+		"TaxonomyService/GetSearchStatistics": answers(&taxonomypb.GetSearchStatisticsResponse{
+			Days: []*taxonomypb.SearchDay{{Date: "2026-11-22", Searches: 3}, {Date: "2026-11-23", Searches: 5, WithoutChoice: 2}}, Words: []*taxonomypb.SearchedWord{{Word: "puma", Searches: 7}},
+		}),
 		"TaxonomyService/GetSuggestionStatistics": answers(&taxonomypb.GetSuggestionStatisticsResponse{Figures: []*taxonomypb.SuggestionFigures{{Theme: "famille", Service: &taxonomypb.OnlineService{Code: "paiements", Name: "Consulter mes paiements"}, Shown: 4, Followed: 1}}}),
 
 		"MessagingService/ListConversations":    answers(&messagingpb.ListConversationsResponse{Conversations: []*messagingpb.Conversation{sampleConversation()}, NextPageToken: "suite-2", UnreadCount: 3}),

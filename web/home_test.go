@@ -79,6 +79,8 @@ func TestPages(t *testing.T) {
 		{method: "POST", at: agents + "/reclasser", form: url.Values{"choix": {"famille/logement/demande"}}, who: claire, to: agents, needs: []string{"AgentService/RecategoriseConversation"}},
 		{method: "POST", at: agents + "/repondre", form: url.Values{"cle": {otherID}, "texte": {"Bonjour"}, "faire": {"envoyer"}}, who: claire, to: agents, needs: []string{"AgentService/PostReply"}},
 		{method: "POST", at: agents + "/noter", form: url.Values{"cle": {otherID}, "note": {"À rappeler"}}, who: claire, to: agents, needs: []string{"AgentService/AddNote"}},
+		{at: agents + "/motifs", who: claire, says: "Reclasser la conversation", needs: []string{"AgentService/GetConversation"}},
+		{method: "POST", at: agents + "/motifs", form: url.Values{"q": {"virement"}}, who: claire, code: http.StatusSeeOther},
 		{at: "/agent/recherche", who: claire, says: "Référence ou numéro d’adhérent"},
 		{method: "POST", at: "/agent/recherche", form: url.Values{"q": {reference}}, who: claire, code: http.StatusSeeOther},
 		{at: "/agent/audit", who: claire, says: "a lu la conversation", needs: []string{"AgentService/ListAuditEntries"}},

@@ -102,11 +102,13 @@ var pagesToTypeOn = map[string]session.Session{
 	"/messagerie/brouillons/" + draftID + "/message":       jeanne,
 	"/messagerie/brouillons/" + draftID + "/recapitulatif": jeanne,
 	"/messagerie/conversations/" + conversationID:          jeanne,
-	"/preferences":                           jeanne,
-	"/agent/conversations/" + conversationID: claire,
-	"/agent/recherche":                       claire,
-	"/agent/audit":                           claire,
-	"/agent/modeles":                         claire,
+	"/preferences":                                       jeanne,
+	"/agent/conversations/" + conversationID:             claire,
+	"/agent/recherche":                                   claire,
+	"/agent/conversations/" + conversationID + "/motifs": claire,
+	"/messagerie/nouveau":                                jeanne,
+	"/agent/audit":                                       claire,
+	"/agent/modeles":                                     claire,
 }
 
 // disturbance is what comes between the typing of a text and its arrival.

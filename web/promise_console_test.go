@@ -148,7 +148,7 @@ func agentLists() []situation {
 		{name: "templates: saved", who: claire, do: posted("/agent/modeles", "id", otherID, "titre", "Accusé", "texte", "Bonjour")},
 		{name: "templates: deleted", who: claire, do: posted("/agent/modeles/" + otherID + "/supprimer")},
 		{name: "statistics", who: claire, do: opened("/agent/statistiques")},
-		{name: "statistics: nothing there", who: claire, on: on{"AgentService/GetStatistics": answers(&messagingpb.GetStatisticsResponse{Days: sampleStatistics().GetDays(), Answers: &messagingpb.AnswerFigures{}}), "TaxonomyService/GetSuggestionStatistics": answers(&taxonomypb.GetSuggestionStatisticsResponse{})}, do: opened("/agent/statistiques")},
+		{name: "statistics: nothing there", who: claire, on: on{"AgentService/GetStatistics": answers(&messagingpb.GetStatisticsResponse{Days: sampleStatistics().GetDays(), Answers: &messagingpb.AnswerFigures{}}), "TaxonomyService/GetSuggestionStatistics": answers(&taxonomypb.GetSuggestionStatisticsResponse{}), "TaxonomyService/GetSearchStatistics": answers(&taxonomypb.GetSearchStatisticsResponse{})}, do: opened("/agent/statistiques")},
 	}
 }
 

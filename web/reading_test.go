@@ -190,7 +190,7 @@ func reading() []row {
 	} {
 		list = append(list, row{at: at, who: jeanne})
 	}
-	for _, at := range []string{"/agent", "/agent?theme=famille&etat=toutes", agents, "/agent/recherche", "/agent/audit", "/agent/statistiques", "/agent/modeles?modifier=" + otherID} {
+	for _, at := range []string{"/agent", "/agent?theme=famille&etat=toutes", agents, "/agent/recherche", agents + "/motifs", "/agent/audit", "/agent/statistiques", "/agent/modeles?modifier=" + otherID} {
 		list = append(list, row{at: at, who: claire})
 	}
 	return list

@@ -209,6 +209,7 @@ func TestComesBackToAPage(t *testing.T) {
 		"/preferences":                        "/",
 		"/agent/conversations/1/repondre":     "/agent/conversations/1",
 		"/agent/modeles/1/supprimer":          "/agent/modeles",
+		"/agent/conversations/1/motifs":       "/agent/conversations/1/motifs",
 		"/agent/recherche":                    "/agent/recherche",
 		"/agent/audit":                        "/agent/audit",
 		"/messagerie/conversations/1/masquer": "/messagerie/conversations/1",

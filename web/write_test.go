@@ -598,7 +598,6 @@ func TestDraft_Delete(t *testing.T) {
 
 func TestSearch(t *testing.T) {
 	t.Parallel()
-	const search = "/messagerie/recherche"
 	f := newFront(t)
 	b := f.browse(t, jeanne)
 	typed := strings.Repeat("é", 120)

@@ -125,6 +125,10 @@ export const pages = {
 	},
 	reply: { side: 'agent', autosaved: true, conversation: true, sends: 'texte', button: 'button[value=envoyer]', another: 'button[formaction$="/autres"]', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
 	note: { side: 'agent', autosaved: true, conversation: true, sends: 'note', button: 'button[formaction$="/noter"]', another: 'button[formaction$="/autres"]', open: openConversation, stored: onPageOf((run) => `/agent/conversations/${run.made.id}`) },
+	reclassify: {
+		side: 'agent', search: true, headless: true, button: 'main form.search button',
+		open: async (run) => { await openConversation(run); await run.page.click('details.acts summary'); await run.press('button[formaction$="/motifs"]'); await run.page.waitForURL('**/motifs?r=*'); },
+	},
 	find: { side: 'agent', search: true, button: 'main form.search button', open: (run) => run.page.goto(`${web}/agent/recherche`) },
 	'header’s search': { side: 'agent', search: true, button: 'header form.find button', another: 'form[action="/agent/raccourcis"] button', open: async (run) => { await run.page.goto(`${web}/agent`); await run.page.click('details:has(form[action="/agent/raccourcis"]) summary'); } },
 	audit: { side: 'agent', search: true, button: 'main form[action="/agent/audit"] button', open: (run) => run.page.goto(`${web}/agent/audit`) },

@@ -219,6 +219,17 @@ const agent = [
 	['audit-conversation', async (page) => { await page.goto(`${web}/agent/conversations/${made.held}`); await page.click('text=Qui a lu cette conversation'); await says(page, 'a pris en charge'); }],
 	['audit-erreur', async (page) => { await page.goto(`${web}/agent/audit`); await page.fill('#conversation', 'rien'); await page.click('main form button.button'); await says(page, 'Aucune conversation n’a cette référence'); }],
 	['agent-conversation', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await unfold(page); }],
+	['agent-motifs', async (page) => { await page.goto(`${web}/agent/conversations/${made.free}/motifs`); await says(page, 'Classée sous'); }],
+	['agent-motifs-trouves', async (page) => {
+		await page.goto(`${web}/agent/conversations/${made.free}/motifs`);
+		await page.fill('#q', 'rib');
+		await page.waitForSelector('#found button');
+		assert.equal(await page.inputValue('#q'), 'rib');
+		await page.press('#q', 'Enter');
+		await page.waitForURL('**/motifs?r=*');
+		await says(page, 'Trouvé pour');
+	}],
+	['agent-motifs-erreur', async (page) => { await page.goto(`${web}/agent/conversations/${made.free}/motifs`); await page.fill('#q', ' '); await page.press('#q', 'Enter'); await says(page, 'Écrivez un mot ou une question'); }],
 	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
 	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],

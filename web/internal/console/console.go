@@ -56,6 +56,8 @@ func Routes(mux *http.ServeMux, s *visit.Site) {
 	page("GET /agent/evenements", (*visitor).watchQueue)
 	page("GET /agent/conversations/{id}", (*visitor).showConversation)
 	page("POST /agent/conversations/{id}/enregistrer", (*visitor).autosave)
+	page("GET /agent/conversations/{id}/motifs", (*visitor).showReclassify)
+	page("POST /agent/conversations/{id}/motifs", (*visitor).reclassify)
 	page("POST /agent/conversations/{id}/autres", (*visitor).findOthers)
 	page("POST /agent/conversations/{id}/chercher", (*visitor).findQuoted)
 	page("POST /agent/conversations/{id}/{act}", (*visitor).actOn)

@@ -18,6 +18,8 @@ type statisticsPage struct {
 	Themes []themeBar
 	// Proposals are online services that were proposed.
 	Proposals []proposal
+	// Searches are for supervisors; nil for others, and when nobody can tell.
+	Searches *searches
 	// OnTime is the share of first answers within the target, in percent.
 	OnTime int
 }
@@ -31,6 +33,29 @@ type themeBar struct {
 type proposal struct {
 	*taxonomypb.SuggestionFigures
 	FollowedPercent int
+}
+
+// searches are those of members by words, added up.
+type searches struct {
+	*taxonomypb.GetSearchStatisticsResponse
+	Count, Without, Percent int
+}
+
+// addSearches adds what a supervisor sees; the rest is worth showing without it.
+func (v *visitor) addSearches(page *statisticsPage) {
+	if !v.Session.Supervisor {
+		return
+	}
+	figures, err := v.taxonomy.GetSearchStatistics(v.Ctx, &taxonomypb.GetSearchStatisticsRequest{Days: int32(page.Period)}) //nolint:gosec // at most 366
+	if err != nil {
+		return
+	}
+	page.Searches = &searches{GetSearchStatisticsResponse: figures}
+	for _, day := range figures.GetDays() {
+		page.Searches.Count += int(day.GetSearches())
+		page.Searches.Without += int(day.GetWithoutChoice())
+	}
+	page.Searches.Percent = chart.Percent(int32(page.Searches.Without), int32(page.Searches.Count)) //nolint:gosec // as the wire has them
 }
 
 func (v *visitor) showStatistics() error {
@@ -60,5 +85,6 @@ func (v *visitor) showStatistics() error {
 			page.Proposals = append(page.Proposals, proposal{p, chart.Percent(p.GetFollowed(), p.GetShown())})
 		}
 	}
+	v.addSearches(&page)
 	return v.Show(http.StatusOK, "statistics", page)
 }

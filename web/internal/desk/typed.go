@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/ma-messagerie/messagerie/web/internal/found"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
@@ -55,7 +56,7 @@ func TypedOf(act string, form url.Values) Typed {
 	t := Typed{
 		Act: act, Do: form.Get("faire"), Key: form.Get("cle"), Last: form.Get("dernier"), Tag: form.Get("etag"), Text: form.Get("texte"), Note: form.Get("note"),
 		Final: form.Get("definitive") != "", Additional: form.Get("complementaire") != "", Explained: form.Get("expliquer") != "", Queue: form.Get("file"), Agent: form.Get("agent"),
-		Selection: append(strings.Split(form.Get("choix"), "/"), "", ""), Template: form.Get("modele"), Back: BackOf(form.Get("retour")),
+		Selection: selectionOf(form.Get("choix")), Template: form.Get("modele"), Back: BackOf(form.Get("retour")),
 	}
 	if uuid.Validate(t.Key) != nil {
 		t.Key = uuid.NewString()
@@ -64,6 +65,14 @@ func TypedOf(act string, form url.Values) Typed {
 		t.Last = "" // the gateway then says what it misses
 	}
 	return t
+}
+
+// selectionOf are theme, topic and reason: of the list of all, or of what was found by words.
+func selectionOf(choice string) []string {
+	if theme, topic, reason, ok := found.Choice(choice); ok {
+		return []string{theme, topic, reason}
+	}
+	return append(strings.Split(choice, "/"), "", "")
 }
 
 // BackOf is the list to return to, if it is an address of this site; else the queue.

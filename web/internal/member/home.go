@@ -8,6 +8,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/desk"
+	"github.com/ma-messagerie/messagerie/web/internal/found"
 	"github.com/ma-messagerie/messagerie/web/internal/overview"
 )
 
@@ -50,9 +51,10 @@ const home = "/messagerie"
 
 // showHome is the guide's step 1: write, send a document, earlier conversations.
 func (v *visitor) showHome() error {
+	v.endSearch(false)
 	req := &messagingpb.ListConversationsRequest{
 		Hidden: v.R.FormValue("masquees") != "", Audience: v.Session.Audience, PageToken: v.R.FormValue("suite"),
-		Q: firstCharacters(strings.TrimSpace(v.R.FormValue("q"))), OrderBy: "unread",
+		Q: found.First(strings.TrimSpace(v.R.FormValue("q"))), OrderBy: "unread",
 	}
 	page := homePage{Words: req.GetQ(), Hidden: req.GetHidden(), All: listPath(req.GetHidden(), "", ""), Back: home}
 	if page.Words != "" || req.GetPageToken() != "" {
@@ -148,14 +150,6 @@ func listPath(hidden bool, words, token string) string {
 		return home
 	}
 	return home + "?" + query.Encode()
-}
-
-// mostTyped is how many characters of a search's words are looked for.
-const mostTyped = 100
-
-func firstCharacters(typed string) string {
-	characters := []rune(typed)
-	return string(characters[:min(len(characters), mostTyped)])
 }
 
 func (v *visitor) hide() error {

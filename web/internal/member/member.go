@@ -72,6 +72,7 @@ func Routes(mux *http.ServeMux, s *visit.Site) {
 	page("GET /messagerie/nouveau", (*visitor).newMessage)
 	page("GET "+searchAt, (*visitor).showFound)
 	page("POST "+searchAt, (*visitor).search)
+	page("GET "+searchAt+"/service/{service}", (*visitor).useFound)
 	page("GET /messagerie/brouillons/{id}/{step}", (*visitor).showStep)
 	page("POST /messagerie/brouillons/{id}/{step}", (*visitor).takeStep)
 	page("GET /messagerie/brouillons/{id}/service/{service}", (*visitor).useService)

@@ -12,6 +12,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/bound"
+	"github.com/ma-messagerie/messagerie/web/internal/inquiry"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -66,6 +67,7 @@ func (v *visitor) eraseMyData() error {
 	if err != nil {
 		return err
 	}
+	inquiry.Drop(v.W)
 	session.SetCookie(v.W, receipt.Cookie, "", -1) // what it promises is not to come any more
 	v.Flash(v.Pages.Counted(int(resp.GetConversations()), "%d conversation effacée, ainsi que vos brouillons et vos coordonnées.", "%d conversations effacées, ainsi que vos brouillons et vos coordonnées.",
 		"Erased: %d conversation, your drafts and your contact details.", "Erased: %d conversations, your drafts and your contact details."))

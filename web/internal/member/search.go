@@ -6,28 +6,20 @@ import (
 	"strings"
 
 	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/web/internal/found"
+	"github.com/ma-messagerie/messagerie/web/internal/inquiry"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/writing"
 )
 
 // searchAt is the address of the search by words, which are posted and in no address, title or log.
 const searchAt = "/messagerie/recherche"
-
-// mostFound is how many reasons are shown: a right one is nearly always among the first three.
-const mostFound = 8
-
-// searchPage is what was found.
-type searchPage struct {
-	Words string
-	// Said is how many there are.
-	Said string
-	// Reasons answer the question, Near are what is nearest and the choices for all else.
-	Reasons, Near []*taxonomypb.FoundReason
-	Services      []*taxonomypb.OnlineService
-}
 
 // search leads to what is found; a page's script, which asks while one types, gets it at once.
 func (v *visitor) search() error {
@@ -38,10 +30,12 @@ func (v *visitor) search() error {
 	if words == "" {
 		return v.Redirect("/messagerie/nouveau")
 	}
-	if mode := v.R.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+	if !v.navigates() {
+		v.ask(words, false)
 		return v.showFoundFor(words)
 	}
-	to, err := v.Hidden(searchAt, url.Values{"q": {firstCharacters(words)}})
+	v.ask(words, true)
+	to, err := v.Hidden(searchAt, url.Values{"q": {found.First(words)}})
 	if err != nil {
 		return err
 	}
@@ -57,29 +51,75 @@ func (v *visitor) showFound() error {
 }
 
 func (v *visitor) showFoundFor(words string) error {
-	resp, err := v.taxonomy.SearchReasons(v.Ctx, &taxonomypb.SearchReasonsRequest{Audience: v.Session.Audience, Q: firstCharacters(words)})
+	page, err := found.By(v.Ctx, v.taxonomy, v.Pages, v.Session.Audience, words)
+	switch {
+	case status.Code(err) == codes.Unauthenticated:
+		return err
+	case err != nil: // the words stay in their field
+		problem := v.ProblemOf(err)
+		v.Noted(problem, err)
+		return v.Show(problem.Code, "search", found.Reasons{Words: words}, v.AtField("q", problem, err))
+	}
+	return v.Show(http.StatusOK, "search", page)
+}
+
+// useFound leads to an online service that was found by words.
+func (v *visitor) useFound() error {
+	under, ok := inquiry.Under(v.Seal, v.R, v.Session)
+	if !ok {
+		return v.Redirect("/messagerie/nouveau")
+	}
+	resp, err := v.taxonomy.SearchReasons(v.Ctx, &taxonomypb.SearchReasonsRequest{Audience: v.Session.Audience, Q: found.First(under.Words)})
 	if err != nil {
 		return err
 	}
-	page := searchPage{Words: words, Services: resp.GetServices()}
-	for _, r := range resp.GetReasons() {
-		if r.GetNear() {
-			page.Near = append(page.Near, r)
-		} else if len(page.Reasons) < mostFound {
-			page.Reasons = append(page.Reasons, r)
+	for _, service := range resp.GetServices() {
+		if service.GetCode() == v.R.PathValue("service") {
+			v.endSearch(true)
+			return v.Redirect(service.GetUrl())
 		}
 	}
-	switch n := len(page.Reasons); {
-	case n == 0 && page.Near == nil: // there is no word in it
-		page.Said = v.Tr("Aucun motif ne correspond.", "No reason matches.")
-	case n == 0:
-		page.Said = v.Tr("Aucun motif ne correspond tout à fait. Voici les plus proches.", "No reason matches exactly. These are the nearest.")
-	case n == 1:
-		page.Said = v.Tr("Un motif trouvé.", "One reason found.")
-	default:
-		page.Said = v.Tr("%d motifs trouvés.", "%d reasons found.", n)
+	return refusal.ErrNoPage
+}
+
+// ask begins a search, and ends the one before unless that is only typed further.
+func (v *visitor) ask(words string, sent bool) {
+	next := inquiry.New(v.Session, words, sent)
+	if before, ok := inquiry.Under(v.Seal, v.R, v.Session); ok {
+		if before.Goes(next) {
+			next.Key, next.Sent = before.Key, sent || before.Sent
+		} else {
+			v.countSearch(&before, false)
+		}
 	}
-	return v.Show(http.StatusOK, "search", page)
+	_ = next.Keep(v.Seal, v.W) // what is not kept is not counted
+}
+
+// endSearch counts the search that is under way, if there is one.
+func (v *visitor) endSearch(chosen bool) {
+	if !v.navigates() {
+		return
+	}
+	if under, ok := inquiry.Under(v.Seal, v.R, v.Session); ok {
+		inquiry.Drop(v.W)
+		v.countSearch(&under, chosen)
+	}
+}
+
+// countSearch is for a figure: a member is not kept from going on.
+func (v *visitor) countSearch(i *inquiry.Inquiry, chosen bool) {
+	if !chosen && !i.Meant() {
+		return
+	}
+	_, _ = v.taxonomy.RecordSearch(metadata.AppendToOutgoingContext(v.Ctx, "idempotency-key", i.Key), &taxonomypb.RecordSearchRequest{
+		Audience: i.Audience, Q: found.First(i.Words), Chosen: chosen,
+	})
+}
+
+// navigates reports whether the member comes to the page, and no script reads it behind them.
+func (v *visitor) navigates() bool {
+	mode := v.R.Header.Get("Sec-Fetch-Mode")
+	return mode == "" || mode == "navigate"
 }
 
 // chooseFound begins a message with a selection that was found by words.
@@ -88,17 +128,18 @@ func (v *visitor) chooseFound() error {
 	if err != nil {
 		return err
 	}
-	chosen, err := url.ParseQuery(v.R.PostFormValue("choix"))
-	if err != nil {
+	theme, topic, reason, ok := found.Choice(v.R.PostFormValue("choix"))
+	if !ok {
 		return refusal.ErrNoPage
 	}
-	d := writing.New(&messagingpb.Draft{Id: uuid.NewString(), Theme: chosen.Get("t"), Topic: chosen.Get("s"), Reason: chosen.Get("m")}, tree)
+	d := writing.New(&messagingpb.Draft{Id: uuid.NewString(), Theme: theme, Topic: topic, Reason: reason}, tree)
 	if d.GetTheme() == "" {
 		return refusal.ErrNoPage
 	}
 	if err := v.save(d); err != nil {
 		return err
 	}
+	v.endSearch(true)
 	if missing := d.Missing(writing.Text); missing != "" {
 		return v.Redirect(d.Path(missing))
 	}

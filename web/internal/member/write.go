@@ -59,6 +59,7 @@ func (v *visitor) newMessage() error {
 	if err != nil {
 		return err
 	}
+	v.endSearch(false)
 	d := writing.New(&messagingpb.Draft{Id: uuid.NewString()}, tree)
 	return v.showQuestion(http.StatusOK, d, writing.Theme)
 }
@@ -271,6 +272,7 @@ func (v *visitor) takeAnswer(d *writing.Draft, step string) error {
 	if err := v.save(chosen); err != nil {
 		return err
 	}
+	v.endSearch(false)
 	after := chosen.After(step)
 	// Coming from the recap, levels that are still right are not asked for again.
 	if v.R.PostFormValue("recap") != "" {

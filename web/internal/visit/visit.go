@@ -88,7 +88,7 @@ func (v *Visit) here() string {
 	case "/agent/modeles":
 		return "/agent/modeles"
 	}
-	if v.R.URL.Path == desk.Find || v.R.URL.Path == desk.Audit { // these are pages too
+	if v.R.URL.Path == desk.Find || v.R.URL.Path == desk.Audit || path.Base(v.R.URL.Path) == "motifs" { // these are pages too
 		return v.R.URL.Path
 	}
 	return dir
