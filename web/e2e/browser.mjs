@@ -39,7 +39,10 @@ export async function person(browser, persona, options = {}) {
 	page.on('pageerror', (error) => faults.push(String(error)));
 	if (persona) {
 		await page.goto(`${web}/connexion/${agent ? 'agent' : 'member'}`);
-		await page.click(`button:has-text("${persona}")`);
+		// Of those with a number there are too many for a list.
+		const listed = page.locator(/\d/.test(persona) ? 'button[name=persona]' : `button:has-text("${persona}")`).first();
+		if (/\d/.test(persona)) await listed.evaluate((el, name) => { el.value = name; }, persona);
+		await listed.click();
 		await page.waitForURL((url) => String(url).startsWith(web));
 	}
 	return { context, page, faults };

@@ -95,10 +95,10 @@ test('a draft is saved when its page is left, and said to be only when it is', a
 	}
 	assert.equal(found, `${text} encore`);
 	// Loaded again faster than that, the page has it all the same, and goes on with it.
-	await page.type('#text', ' et encore');
+	await page.fill('#text', `${text} encore et encore`);
 	await page.reload();
 	await page.waitForFunction((want) => document.getElementById('text').value === want, `${text} encore et encore`);
-	await page.type('#text', ' !');
+	await page.fill('#text', `${text} !`);
 	await page.waitForSelector('text=Brouillon enregistré.');
 	// What cannot be saved is not said to be, and the browser asks before it is lost.
 	await page.fill('#text', 'é'.repeat(20_000));

@@ -77,13 +77,14 @@ const autosaved = (form) => {
 	const note = byId('saved'), tag = /** @type {HTMLInputElement | null} */ (form.querySelector('input[name=etag]'));
 	const areas = /** @type {HTMLTextAreaElement[]} */ ([...form.querySelectorAll('textarea[name]')]);
 	const written = () => new URLSearchParams(areas.map((area) => [area.name, area.value])).toString();
-	let timer = 0, failed = false, stored = 'unstored' in form.dataset && areas.some((area) => area.value) ? '' : written(), busy = /** @type {Promise<void> | undefined} */ (undefined), over = false, sent = false;
+	let timer = 0, failed = false, sending = '', stored = 'unstored' in form.dataset && areas.some((area) => area.value) ? '' : written(), busy = /** @type {Promise<void> | undefined} */ (undefined), over = false, sent = false;
 	const say = (/** @type {string | undefined} */ text) => { if (note) note.textContent = String(text); };
 	const save = () => {
 		clearTimeout(timer);
 		if (written() !== stored && !busy && !over && !sent) busy = put(written()).finally(() => { busy = undefined; });
 	};
 	const put = async (/** @type {string} */ text) => {
+		sending = text;
 		try {
 			const answer = await fetch(String(form.dataset.autosave), {
 				method: 'POST', headers: click(), body: new URLSearchParams(`${text}&etag=${encodeURIComponent(tag?.value ?? '')}`), redirect: 'manual', keepalive: text.length < 60000, signal: AbortSignal.timeout(10000),
@@ -112,27 +113,35 @@ const autosaved = (form) => {
 	if (!stored) timer = setTimeout(save, 2000);
 	addEventListener('online', save);
 	// What could not be saved is lost with the page: the browser asks, in its own words.
-	addEventListener('beforeunload', (event) => { if (failed && !sent && written() !== stored) event.preventDefault(); });
+	addEventListener('beforeunload', (event) => {
+		const behind = busy && sending !== written(); // the save that is under way has not all
+		if ((failed || behind) && !sent && written() !== stored) event.preventDefault();
+	});
 	// A page that is loaded again may have been faster than what was saved when it was left.
-	const loaded = written(), behind = sessionStorage.getItem('saving') === location.pathname;
+	const loaded = written(), behind = sessionStorage.getItem('saving');
 	sessionStorage.removeItem('saving');
+	/** Which text of which page is being saved, and nothing of what it says. @param {string} text */
+	const mark = (text) => `${location.pathname} ${[...text].reduce((sum, c) => (Math.imul(sum, 31) + (c.codePointAt(0) ?? 0)) | 0, 7)}`;
 	const late = async () => {
 		const answer = await fetch(location.href, { headers: { accept: 'text/html', ...click() } });
 		const again = answer.ok ? parse(await answer.text()).querySelector('form[data-autosave]') : null;
 		const now = again?.querySelector('input[name=etag]')?.getAttribute('value') ?? '';
 		if (!tag || !again || tag.value === now || written() !== loaded || busy) return;
+		clearTimeout(looking);
 		tag.value = now;
 		areas.forEach((area) => { area.value = /** @type {HTMLTextAreaElement | null} */ (again.querySelector(`textarea[name=${area.name}]`))?.value ?? area.value; });
 		stored = written();
 		areas[0]?.dispatchEvent(new Event('input', { bubbles: true }));
 	};
-	if (behind) [500, 2000].forEach((after) => setTimeout(() => { late().catch(() => {}); }, after));
+	let looking = 0;
+	const look = (/** @type {number} */ after) => { looking = setTimeout(() => { if (after < 20000 && written() === loaded) { look(2 * after); late().catch(() => {}); } }, after); };
+	if (behind?.startsWith(`${location.pathname} `) && behind !== mark(loaded)) look(300);
 	// Another form may sign the person out: what was typed goes before it.
 	document.addEventListener('submit', (event) => { if (event.target !== form) save(); });
 	document.addEventListener('visibilitychange', () => {
 		if (document.visibilityState !== 'hidden') return;
 		save();
-		if (busy) sessionStorage.setItem('saving', location.pathname);
+		if (busy) sessionStorage.setItem('saving', mark(written()));
 	});
 	// What is sent needs no draft; one that is being saved must be there before it is deleted.
 	let waits = false;
