@@ -41,8 +41,8 @@ type gateway struct {
 }
 
 // Routes are the agents' pages. What changes something is a POST that answers with a redirect,
-// so that a reload repeats nothing. The search is a POST too, and answers with the page itself,
-// since what is looked for must be in no address.
+// so that a reload repeats nothing. Searches are POSTs too: what is looked for is sealed
+// in the address of the page that they lead to.
 func Routes(mux *http.ServeMux, s *visit.Site) {
 	g := &gateway{
 		agents: messagingpb.NewAgentServiceClient(s.Gateway), deliveries: notifierpb.NewAgentServiceClient(s.Gateway),

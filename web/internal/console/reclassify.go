@@ -32,12 +32,12 @@ func (v *visitor) reclassify() error {
 	at := "/agent/conversations/" + url.PathEscape(id) + "/motifs"
 	form := url.Values{"retour": {typed.Back}}
 	words := strings.TrimSpace(v.R.PostFormValue("q"))
-	switch mode := v.R.Header.Get("Sec-Fetch-Mode"); {
+	switch {
 	case v.R.PostForm.Has("cle"):
 		if err := v.leave(id, typed); err != nil {
 			return v.left(id, typed, err)
 		}
-	case mode != "" && mode != "navigate":
+	case !v.Navigates():
 		return v.showReasons(words, typed.Back)
 	case words == "":
 		return v.showReasons("", typed.Back, render.Fault{Field: "q", Text: v.Tr("Écrivez un mot ou une question.", "Enter a word or a question.")})

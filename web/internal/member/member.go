@@ -11,7 +11,8 @@
 // tab and a retry all make one message. The confirmation page is made from the answer to that
 // call and from how the member is reached then, which are kept in a sealed cookie for ten
 // minutes (package receipt); later the gateway is asked again. That the window of online
-// services is still to be opened is in a cookie too (package window).
+// services is still to be opened is in a cookie too (package window), and so are the words of a
+// search until it has ended (package inquiry).
 //
 // # When it breaks
 //

@@ -30,7 +30,7 @@ func (v *visitor) search() error {
 	if words == "" {
 		return v.Redirect("/messagerie/nouveau")
 	}
-	if !v.navigates() {
+	if !v.Navigates() {
 		v.ask(words, false)
 		return v.showFoundFor(words)
 	}
@@ -69,11 +69,11 @@ func (v *visitor) useFound() error {
 	if !ok {
 		return v.Redirect("/messagerie/nouveau")
 	}
-	resp, err := v.taxonomy.SearchReasons(v.Ctx, &taxonomypb.SearchReasonsRequest{Audience: v.Session.Audience, Q: found.First(under.Words)})
+	page, err := found.By(v.Ctx, v.taxonomy, v.Pages, v.Session.Audience, under.Words)
 	if err != nil {
 		return err
 	}
-	for _, service := range resp.GetServices() {
+	for _, service := range page.Services {
 		if service.GetCode() == v.R.PathValue("service") {
 			v.endSearch(true)
 			return v.Redirect(service.GetUrl())
@@ -97,7 +97,7 @@ func (v *visitor) ask(words string, sent bool) {
 
 // endSearch counts the search that is under way, if there is one.
 func (v *visitor) endSearch(chosen bool) {
-	if !v.navigates() {
+	if !v.Navigates() {
 		return
 	}
 	if under, ok := inquiry.Under(v.Seal, v.R, v.Session); ok {
@@ -114,12 +114,6 @@ func (v *visitor) countSearch(i *inquiry.Inquiry, chosen bool) {
 	_, _ = v.taxonomy.RecordSearch(metadata.AppendToOutgoingContext(v.Ctx, "idempotency-key", i.Key), &taxonomypb.RecordSearchRequest{
 		Audience: i.Audience, Q: found.First(i.Words), Chosen: chosen,
 	})
-}
-
-// navigates reports whether the member comes to the page, and no script reads it behind them.
-func (v *visitor) navigates() bool {
-	mode := v.R.Header.Get("Sec-Fetch-Mode")
-	return mode == "" || mode == "navigate"
 }
 
 // chooseFound begins a message with a selection that was found by words.

@@ -132,6 +132,12 @@ func (v *Visit) Show(code int, tag string, body any, faults ...render.Fault) err
 	return v.Pages.Write(v.W, v.R, code, tag, data)
 }
 
+// Navigates reports whether a person comes to the page, and no script reads it behind them.
+func (v *Visit) Navigates() bool {
+	mode := v.R.Header.Get("Sec-Fetch-Mode")
+	return mode == "" || mode == "navigate"
+}
+
 const flashCookie = "__Host-note"
 
 // Flash shows on the next page what was done. Its texts are this program's own.
@@ -142,7 +148,7 @@ func (v *Visit) Flash(text string) {
 // takeFlash returns what was just done, once. Only a page that a person navigates to takes it:
 // the live script may read a page at the same moment.
 func (v *Visit) takeFlash() string {
-	if mode := v.R.Header.Get("Sec-Fetch-Mode"); mode != "" && mode != "navigate" {
+	if !v.Navigates() {
 		return ""
 	}
 	cookie, err := v.R.Cookie(flashCookie)
