@@ -57,7 +57,7 @@ test-views: ## Print how long agents' lists take, however narrowed and ordered, 
 	go test -vet=off -count=1 -timeout 60m -v -run '^TestViews_Time$$' ./services/messaging/internal/agent -views $(or $(ROWS),5000000)
 
 .PHONY: test-typed
-test-typed: ## Type into every field in Chromium, and find the text again after each of 56 disturbances (make test draws a tenth; ONLY=pattern)
+test-typed: ## Type into every field in Chromium, and find the text again after each disturbance (make test draws a tenth; ONLY=pattern)
 	TYPED_ONLY='$(ONLY)' go test -vet=off -count=1 -timeout 60m -v -run '^TestBrowser$$' ./dev/stack -typed all
 
 # Installs packages as root; others are told by the tests which programs are missing. A package
