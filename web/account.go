@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -77,8 +78,22 @@ func signOut(v *visit.Visit) error {
 	return v.Redirect("/connexion")
 }
 
-// setLanguage is for pages where one types nothing; where one does, see visit.Visit.Translate.
-func setLanguage(v *visit.Visit) error { return v.Translate(v.R.PostFormValue(kept.Language)) }
+// setLanguage is for pages where one types nothing but the words of a list's search, which has
+// them in its address; where one writes, see visit.Visit.Translate.
+func setLanguage(v *visit.Visit) error {
+	back := v.Speak(v.R.PostFormValue(kept.Language))
+	if words := v.R.PostFormValue("q"); words != "" {
+		page, err := url.Parse(back)
+		if err != nil {
+			return v.Redirect(back)
+		}
+		query := page.Query()
+		query.Set("q", words)
+		page.RawQuery = query.Encode()
+		back = page.String()
+	}
+	return v.Redirect(back)
+}
 
 // keepSession says how long the session goes on, and how long it can: a POST has prolonged
 // it, a script's GET has not.

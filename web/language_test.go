@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
@@ -79,6 +80,9 @@ func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
 		{jeanne, "/preferences", map[string][]string{"vers": {"en/preferences"}, "email": {""}}, "/preferences", "Your preferences"},
 		{claire, "/agent/recherche", map[string][]string{"vers": {"en/agent?etat=1"}, "q": {""}}, "/agent?etat=1", "conversations"},
 		{jeanne, "/messagerie/conversations/" + conversationID + "/suite", map[string][]string{"vers": {"en/"}, "texte": {""}}, "/messagerie/conversations/" + conversationID, "Add a message"},
+		// The words of a list's search, begun or not, are in the address of its answer.
+		{jeanne, "/langue", map[string][]string{"vers": {"en/messagerie"}, "q": {"où & quand"}}, "/messagerie?q=o%C3%B9+%26+quand", "Your conversations"},
+		{jeanne, "/langue", map[string][]string{"vers": {"en/messagerie?masquees=1&q=avant"}, "q": {"après"}, "masquees": {"1"}}, "/messagerie?masquees=1&q=apr%C3%A8s", "Hidden conversations"},
 		// It leads nowhere else, and into no language that there is not.
 		{jeanne, "/preferences", map[string][]string{"vers": {"en//example.org"}}, "/", "My private space"},
 		{jeanne, "/preferences", map[string][]string{"vers": {"de/preferences"}}, "/preferences", "Vos préférences"},
@@ -91,6 +95,23 @@ func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
 			continue
 		}
 		b.shows(b.follow(w, row.who), http.StatusOK, row.says)
+	}
+}
+
+// The button of a page with the search of the list sends its words, and no other does.
+func TestLanguage_OfTheList(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	list := b.get("/messagerie?q=allocations").Body.String()
+	for _, want := range []string{`<form class="seek" id="seek" role="search" action="/messagerie">`, `form="seek" formmethod="post" formaction="/langue" name="vers" value="en/messagerie?q=allocations"`} {
+		if !strings.Contains(list, want) {
+			t.Errorf("the list lacks %s", want)
+		}
+	}
+	f.on("MessagingService/ListConversations", answers(&messagingpb.ListConversationsResponse{}))
+	if empty := b.get("/messagerie").Body.String(); strings.Contains(empty, `form="seek"`) || !strings.Contains(empty, `action="/langue"`) {
+		t.Error("a list without conversations has no search, and no button of one")
 	}
 }
 

@@ -110,6 +110,10 @@ export const pages = {
 		stored: onPageOf((run) => `/messagerie/conversations/${run.made.id}`),
 	},
 	preferences: { side: 'member', button: 'main form[action="/preferences"] button.button', open: (run) => run.page.goto(`${web}/preferences`) },
+	list: {
+		side: 'member', search: true, get: true, button: 'main form.seek button',
+		open: async (run) => { await written(run.persona); await run.page.goto(`${web}/messagerie`); },
+	},
 	themes: { side: 'member', search: true, button: 'main form.search button', another: 'main form:not(.search) button', open: (run) => run.page.goto(`${web}/messagerie/nouveau`) },
 	'handed back': {
 		side: 'member', sends: 'texte', button: 'main form[data-once] button.button', kept: true,

@@ -33,7 +33,7 @@ func (v *Visit) showProblem(p refusal.Problem) error {
 // signInKeeping leads to the sign-in, and whoever has typed something back to that; what
 // does not fit into cookies stays on a page that leads there in another tab.
 func (v *Visit) signInKeeping(who session.Realm) error {
-	v.speak(v.R.PostForm.Get(kept.Language))
+	v.Speak(v.R.PostForm.Get(kept.Language))
 	form, ok := kept.Of(v.R)
 	if !ok {
 		return v.signIn(who)
@@ -53,11 +53,7 @@ func (v *Visit) signInKeeping(who session.Realm) error {
 // Translate changes the language of the pages, and shows what was typed in it: to is the language
 // with the address of the page. A form that is sent for this does nothing else.
 func (v *Visit) Translate(to string) error {
-	v.speak(to)
-	back := session.OwnPath(to[min(2, len(to)):])
-	if back == "" || back == "/" || back == HandBack { // the page was itself an answer to a form
-		back = v.here()
-	}
+	back := v.Speak(to)
 	form, ok := kept.Of(v.R)
 	if !ok {
 		return v.Redirect(back)
@@ -73,13 +69,19 @@ func (v *Visit) handBack(form *kept.Form, back, text string) error {
 	}, form, ""})
 }
 
-// speak goes on in the language that a value of the field kept.Language begins with.
-func (v *Visit) speak(to string) {
+// Speak goes on in the language that a value of the field kept.Language begins with, and returns
+// the address of the page that follows in it.
+func (v *Visit) Speak(to string) (back string) {
 	lang := to[:min(2, len(to))]
 	if pages, ok := v.ByLanguage[lang]; ok {
 		v.Pages = pages
 		render.SetLanguage(v.W, lang)
 	}
+	back = session.OwnPath(to[len(lang):])
+	if back == "" || back == "/" || back == HandBack { // the page was itself an answer to a form
+		return v.here()
+	}
+	return back
 }
 
 // ShowKept hands back what was typed before the sign-in, as often as it is asked for until it

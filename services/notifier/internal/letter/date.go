@@ -27,13 +27,22 @@ var (
 func longDate(t time.Time, lang string) string {
 	t = t.In(Paris)
 	if lang == "en" {
-		return t.Format("Monday 2 January 2006 at 15:04") + " (Paris\u00a0time)"
+		return day(t, lang) + t.Format(" 2006 at 15:04") + " (Paris\u00a0time)"
 	}
-	day := fmt.Sprint(t.Day())
+	return fmt.Sprintf("%s %d à\u00a0%d\u00a0h\u00a0%02d", day(t, lang), t.Year(), t.Hour(), t.Minute())
+}
+
+// day is a day of the coming weeks, in Paris: "mardi 1er décembre".
+func day(t time.Time, lang string) string {
+	t = t.In(Paris)
+	if lang == "en" {
+		return t.Format("Monday 2 January")
+	}
+	number := fmt.Sprint(t.Day())
 	if t.Day() == 1 {
-		day = "1er"
+		number = "1er"
 	}
-	return fmt.Sprintf("%s %s %s %d à\u00a0%d\u00a0h\u00a0%02d", frenchDays[t.Weekday()], day, frenchMonths[t.Month()-1], t.Year(), t.Hour(), t.Minute())
+	return fmt.Sprintf("%s %s %s", frenchDays[t.Weekday()], number, frenchMonths[t.Month()-1])
 }
 
 // shortDate is a moment in few septets, in Paris.

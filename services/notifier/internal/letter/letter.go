@@ -22,6 +22,7 @@ import (
 	texttemplate "text/template"
 	_ "time/tzdata" // the container has no time zones of its own
 
+	"github.com/ma-messagerie/messagerie/chassis/workday"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
@@ -39,7 +40,7 @@ type notice struct {
 	Received      string // in full, for a mail
 	ReceivedShort string // for an SMS
 	Service       *taxonomypb.Queue
-	AnswerDays    int32
+	Before        string // the day before which a reply is expected; empty without a target
 	Site          string
 }
 
@@ -97,11 +98,14 @@ func (c Composer) notice(d ledger.Delivery, to *messagingpb.Recipient) (pages, n
 	if to.GetLocale() == "en" || strings.HasPrefix(to.GetLocale(), "en-") {
 		lang = "en"
 	}
-	received := to.GetReceiveTime().AsTime()
+	received, before := to.GetReceiveTime().AsTime(), ""
+	if days := to.GetQueue().GetAnswerDays(); days > 0 {
+		before = day(workday.Before(received, int(days)), lang)
+	}
 	return byLang[lang], notice{
 		Lang: lang, Reference: to.GetReference(), Site: c.Site,
 		Received: longDate(received, lang), ReceivedShort: shortDate(received, lang),
-		Service: to.GetQueue(), AnswerDays: to.GetQueue().GetAnswerDays(),
+		Service: to.GetQueue(), Before: before,
 	}, nil
 }
 
@@ -121,8 +125,18 @@ func (c Composer) Mail(d ledger.Delivery, to *messagingpb.Recipient) (provider.E
 	if err := p.html.ExecuteTemplate(&html, "layout", n); err != nil {
 		return provider.Email{}, fmt.Errorf("rendering the page: %w", err)
 	}
-	return provider.Email{To: to.GetEmail(), Subject: subject.String(), Text: text.String(), HTML: html.String()}, nil
+	return provider.Email{To: to.GetEmail(), Subject: subject.String(), Text: spaced(text.String(), n.Lang), HTML: html.String()}, nil
 }
+
+// spaced has the spaces that no line of a French text breaks at. An SMS has no septets for them.
+func spaced(text, lang string) string {
+	if lang != "fr" {
+		return text
+	}
+	return noBreaks.Replace(text)
+}
+
+var noBreaks = strings.NewReplacer(" :", "\u00a0:", " ;", "\u00a0;", " !", "\u00a0!", " ?", "\u00a0?", "« ", "«\u00a0", " »", "\u00a0»")
 
 // Text renders the SMS of a delivery. What is not one part of GSM
 // 7-bit is an error: no value that passes the checks can cause it.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,30 @@ func TestMailForm(t *testing.T) {
 	}
 }
 
+// No line of a French letter begins with a sign or ends with an opening one; an SMS has no other space.
+func TestFrenchSpaces(t *testing.T) {
+	t.Parallel()
+	breaks := regexp.MustCompile(`[ \n][:;!?»]|«[ \n]`)
+	for about := range library {
+		mail, err := words.Mail(about.delivery(), member("fr"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part, body := range map[string]string{"subject": mail.Subject, "text": mail.Text, "html": regexp.MustCompile(`<[^>]*>`).ReplaceAllString(mail.HTML[strings.Index(mail.HTML, "<body"):], "")} {
+			if at := breaks.FindStringIndex(body); at != nil {
+				t.Errorf("%s, %s: a line can break in %q", about, part, body[max(0, at[0]-20):at[1]])
+			}
+		}
+		text, err := words.Text(about.delivery(), member("fr"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.ContainsRune(text.Body, '\u00a0') {
+			t.Errorf("%s: the SMS has a space that GSM 7-bit has not", about)
+		}
+	}
+}
+
 // A queue without optional values leaves no empty label behind.
 func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	t.Parallel()
@@ -173,7 +198,7 @@ func TestMailLeavesOutWhatIsUnknown(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, never := range []string{"E-mail\u00a0:", "E-mail&nbsp;:", "Délai"} {
+	for _, never := range []string{"E-mail\u00a0:", "E-mail&nbsp;:", "attendue"} {
 		if strings.Contains(mail.Text, never) || strings.Contains(mail.HTML, never) {
 			t.Errorf("holds %q", never)
 		}
