@@ -209,6 +209,23 @@ func TestHome(t *testing.T) {
 }
 
 // A line has what its member recognises the conversation by, and what is to be expected of it.
+// Whatever comes of a search of the list, its words are on the page.
+func TestList_WordsOfASearchThatFails(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	f.on("MessagingService/ListConversations", refuses(status.Error(codes.Unavailable, "")))
+	b := f.browse(t, jeanne)
+	w := b.get("/messagerie?q=prime%20%3Cb%3E%20" + strings.Repeat("x", 200))
+	b.shows(w, http.StatusServiceUnavailable, "Vous cherchiez :", "prime <b> "+strings.Repeat("x", 90))
+	if want := "<bdi>prime &lt;b&gt; " + strings.Repeat("x", 90) + "</bdi>"; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("the page lacks %s: more is shown than the field takes, or as it came", want)
+	}
+	b.shows(f.browse(t, claire).get("/messagerie?q=prime"), http.StatusForbidden, "Vous cherchiez :", "prime")
+	if body := b.get("/messagerie").Body.String(); strings.Contains(body, "Vous cherchiez") {
+		t.Error("nothing was looked for")
+	}
+}
+
 func TestHome_Lines(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)

@@ -14,10 +14,13 @@ const lossy = need('WEB_LOSSY_URL'), sessionKey = need('WEB_KEY');
 const colleague = 'conseiller-armorique-900';
 const cookie = '__Host-session';
 
+// sends reports whether a request is the form's of a page.
+const sends = (spec, request) => request.isNavigationRequest() && request.method() === (spec.get ? 'GET' : 'POST');
+
 // elsewhere has what the page sends next answered by another front end.
-const elsewhere = (front) => ({ page }) => page.route((url) => String(url).startsWith(web), async (route) => {
+const elsewhere = (front) => ({ page, spec }) => page.route((url) => String(url).startsWith(web), async (route) => {
 	const request = route.request(), path = new URL(request.url()).pathname;
-	if (request.method() !== 'POST' || path.endsWith('/enregistrer')) return route.continue();
+	if (!sends(spec, request) && (request.method() !== 'POST' || path.endsWith('/enregistrer'))) return route.continue();
 	const headers = { ...(await request.allHeaders()), origin: front, 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' };
 	return route.fulfill({ response: await route.fetch({ url: request.url().replace(web, front), headers, maxRedirects: 0 }) });
 });
@@ -68,11 +71,10 @@ export const disturbances = {
 	'too many requests': { happens: elsewhere(limited) },
 	'the gateway’s answer is lost': { happens: elsewhere(lossy), again: true, once: true },
 	'the answer is lost on the way to the browser': {
-		happens: async ({ page }) => {
+		happens: async ({ page, spec }) => {
 			let lost = false;
 			await page.route((url) => String(url).startsWith(web), async (route) => {
-				const request = route.request(), path = new URL(request.url()).pathname;
-				if (lost || !request.isNavigationRequest() || request.method() !== 'POST') return route.continue();
+				if (lost || !sends(spec, route.request())) return route.continue();
 				lost = true;
 				await route.fetch({ maxRedirects: 0 });
 				return route.abort('connectionreset');
@@ -87,8 +89,7 @@ export const disturbances = {
 			// The request waits on the way until the person gives it up.
 			const waiting = new Promise((resolve) => {
 				run.letGo = page.route((url) => String(url).startsWith(web), (route) => {
-					const request = route.request();
-					if (!request.isNavigationRequest() || request.method() !== 'POST') return route.continue();
+					if (!sends(spec, route.request())) return route.continue();
 					return resolve(route);
 				});
 			});

@@ -183,7 +183,8 @@ class Run {
 			const times = await spec.stored(this, text);
 			assert.equal(times, 1, `stored ${times} times`);
 		}
-		if (!lost.length && d.then && !spec.get) { // an address is nobody’s await d.then(this); lost = await this.missing(texts); }
+		// Words in an address are asked of whoever is signed in.
+		if (!lost.length && d.then && !spec.get) { await d.then(this); lost = await this.missing(texts); }
 		return lost;
 	}
 }

@@ -66,6 +66,8 @@ type View struct {
 	Shortcuts bool
 	// Finding is whether the page is the agents' search, which the others have in their head.
 	Finding bool
+	// Searched are the words of a search that the page's address has.
+	Searched string
 	// tag is the name of the page's template.
 	tag string
 	// Trace is the beginning of the trace's id, or empty.

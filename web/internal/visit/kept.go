@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/render"
@@ -20,6 +21,17 @@ type keptPage struct {
 	// SignIn is where to sign in first; empty when that is not what is missing.
 	SignIn string
 }
+
+// searched are those of a search by GET, as many of them as its field takes.
+func (v *Visit) searched() string {
+	if v.R.Method != http.MethodGet {
+		return ""
+	}
+	return plain.Line(v.R.URL.Query().Get("q"), wordsMost)
+}
+
+// wordsMost is how many characters the search of a list takes.
+const wordsMost = 100
 
 // showProblem shows a page about a problem, with what was typed.
 func (v *Visit) showProblem(p refusal.Problem) error {

@@ -119,7 +119,7 @@ func (v *Visit) lead(to string) error {
 func (v *Visit) Show(code int, tag string, body any, faults ...render.Fault) error {
 	data := render.View{
 		Path: v.R.URL.RequestURI(), Body: body, Session: v.Session, Name: v.FundName, Publisher: v.Publisher, Statement: v.Statement,
-		Author: kept.Sign(v.Seal, v.Session), Unread: v.Unread, Faults: faults, Trace: click.Short(v.R), Finding: tag == "find", Shortcuts: desk.Shortcuts(v.R),
+		Author: kept.Sign(v.Seal, v.Session), Unread: v.Unread, Faults: faults, Trace: click.Short(v.R), Searched: v.searched(), Finding: tag == "find", Shortcuts: desk.Shortcuts(v.R),
 		Unsaved: v.R.Method == http.MethodPost && code != http.StatusConflict,
 	}
 	if v.Session != nil {
