@@ -147,15 +147,19 @@ const (
 	ErrorReason_WATCHES_TOO_MANY          ErrorReason = 92
 	ErrorReason_EXPORT_NOT_READ           ErrorReason = 93
 	// Deliveries, reports of providers, and what operators do.
-	ErrorReason_MESSAGING_UNAVAILABLE   ErrorReason = 94
-	ErrorReason_REFUSED_EVENT_NOT_FOUND ErrorReason = 95
-	ErrorReason_DEAD_LETTER_NOT_FOUND   ErrorReason = 96
-	ErrorReason_DEAD_LETTER_ID_INVALID  ErrorReason = 97
-	ErrorReason_REPORT_REFUSED          ErrorReason = 98
-	ErrorReason_REPORT_NOT_SIGNED       ErrorReason = 99
-	ErrorReason_REPORT_STALE            ErrorReason = 100
-	ErrorReason_REPORT_MALFORMED        ErrorReason = 101
-	ErrorReason_WEBHOOK_NOT_CONFIGURED  ErrorReason = 102
+	ErrorReason_MESSAGING_UNAVAILABLE     ErrorReason = 94
+	ErrorReason_REFUSED_EVENT_NOT_FOUND   ErrorReason = 95
+	ErrorReason_DEAD_LETTER_NOT_FOUND     ErrorReason = 96
+	ErrorReason_DEAD_LETTER_ID_INVALID    ErrorReason = 97
+	ErrorReason_REPORT_REFUSED            ErrorReason = 98
+	ErrorReason_REPORT_NOT_SIGNED         ErrorReason = 99
+	ErrorReason_REPORT_STALE              ErrorReason = 100
+	ErrorReason_REPORT_MALFORMED          ErrorReason = 101
+	ErrorReason_WEBHOOK_NOT_CONFIGURED    ErrorReason = 102
+	ErrorReason_EMAIL_NOT_ASCII           ErrorReason = 122
+	ErrorReason_EMAIL_UNREACHABLE         ErrorReason = 123
+	ErrorReason_PHONE_NOT_MOBILE          ErrorReason = 124
+	ErrorReason_PHONE_COUNTRY_UNSUPPORTED ErrorReason = 125
 )
 
 // Enum value maps for ErrorReason.
@@ -277,6 +281,10 @@ var (
 		100: "REPORT_STALE",
 		101: "REPORT_MALFORMED",
 		102: "WEBHOOK_NOT_CONFIGURED",
+		122: "EMAIL_NOT_ASCII",
+		123: "EMAIL_UNREACHABLE",
+		124: "PHONE_NOT_MOBILE",
+		125: "PHONE_COUNTRY_UNSUPPORTED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":  0,
@@ -395,6 +403,10 @@ var (
 		"REPORT_STALE":              100,
 		"REPORT_MALFORMED":          101,
 		"WEBHOOK_NOT_CONFIGURED":    102,
+		"EMAIL_NOT_ASCII":           122,
+		"EMAIL_UNREACHABLE":         123,
+		"PHONE_NOT_MOBILE":          124,
+		"PHONE_COUNTRY_UNSUPPORTED": 125,
 	}
 )
 
@@ -550,7 +562,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\x88\xf9\x01\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*\x95\x86\x02\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
 	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
@@ -790,7 +802,15 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x10REPORT_MALFORMED\x10e\x1a\x8e\x02\xca\xdb\x18\x89\x02\n" +
 	"\x10INVALID_ARGUMENT\x12\"a provider's report cannot be read\x1a see the provider's documentation\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xbb\x02\n" +
 	"\x16WEBHOOK_NOT_CONFIGURED\x10f\x1a\x9e\x02\xca\xdb\x18\x99\x02\n" +
-	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.:[\n" +
+	"\x13FAILED_PRECONDITION\x12Dbetween gateway and notifier: reports of this provider are not taken\x1a\vset its key\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xa5\x03\n" +
+	"\x0fEMAIL_NOT_ASCII\x10z\x1a\x8f\x03\xca\xdb\x18\x8a\x03\n" +
+	"\x10INVALID_ARGUMENT\x12Twhat is before the @ of the e-mail address has characters that providers do not take\x1a\x19let the person correct it\"\x8f\x01Avant le @, saisissez des lettres sans accent, des chiffres ou des signes comme le point : nous ne pouvons pas écrire à cette adresse e-mail.*sBefore the @, enter letters without accents, digits or signs such as a dot: we cannot write to this e-mail address.\x12\x87\x03\n" +
+	"\x11EMAIL_UNREACHABLE\x10{\x1a\xef\x02\xca\xdb\x18\xea\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Ano domain of the Internet ends as that of the e-mail address does\x1a\x19let the person correct it\"\x83\x01Vérifiez la fin de l’adresse e-mail, après le dernier point : aucune adresse ne se termine ainsi. Par exemple : nom@exemple.fr.*rCheck the end of the e-mail address, after the last dot: no address ends like this. For example: name@example.com.\x12\xd3\x02\n" +
+	"\x10PHONE_NOT_MOBILE\x10|\x1a\xbc\x02\xca\xdb\x18\xb7\x02\n" +
+	"\x10INVALID_ARGUMENT\x129the telephone number is no mobile one: it receives no SMS\x1a\x1blet the person give another\"iCe numéro ne reçoit pas de SMS. Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78.*`This number does not receive text messages. Enter a mobile phone number, such as 06 12 34 56 78.\x12\x82\x04\n" +
+	"\x19PHONE_COUNTRY_UNSUPPORTED\x10}\x1a\xe2\x03\xca\xdb\x18\xdd\x03\n" +
+	"\x10INVALID_ARGUMENT\x12^the telephone number is of a country to which this installation sends no SMS, metadata.country\x1a:let the person give another; messages reach them by e-mail\"\x9b\x01Nous n’envoyons pas de SMS aux numéros de ce pays. Saisissez un autre numéro, ou laissez ce champ vide : nos réponses vous sont annoncées par e-mail.*\x8e\x01We do not send text messages to numbers of this country. Enter another number, or leave this field empty: our replies are announced by e-mail.:[\n" +
 	"\ameaning\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8b\x03 \x01(\v2\x1c.messagerie.error.v1.MeaningR\ameaningBGZEgithub.com/ma-messagerie/messagerie/proto/messagerie/error/v1;errorpbb\x06proto3"
 
 var (

@@ -1,0 +1,56 @@
+// Package contact says which e-mail addresses and telephone numbers can be used, and in which
+// form they are kept and given to providers.
+//
+// What is promised: there is one rule for each, whoever brings the value: a person who types it,
+// the account of an issuer, the file of a taxonomy. What is returned is taken again as it is.
+//
+// How: what people paste with a value and cannot see is taken out (spaces, direction marks,
+// isolates), what a writing program has changed is mended (apostrophes, hyphens), and what is left
+// is parsed: numbers by the metadata of libphonenumber, domains by IDNA 2008 and the public suffix
+// list.
+//
+// When it breaks: both tables are those of the build. A numbering plan or a top-level domain that
+// is younger than it is refused, and whoever typed it is told so.
+package contact
+
+import (
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
+)
+
+// Fault is why a value cannot be used. It does not repeat the value.
+type Fault struct {
+	// Reason is what a program compares.
+	Reason errorpb.ErrorReason
+	// Hint says what is wrong, and how to mend it.
+	Hint string
+}
+
+func (f *Fault) Error() string { return f.Hint }
+
+// visible is a value as its writer sees it: without characters that are not shown, and with
+// those of East Asian width as the usual ones. Each white space is a space.
+func visible(typed string) string {
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r), unicode.Is(unicode.Z, r), r == '\u2800':
+			return ' '
+		case unicode.IsControl(r), isIgnorable(r):
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(typed)))
+}
+
+// isIgnorable reports whether a character is shown as nothing: Default_Ignorable_Code_Point of
+// the Unicode Character Database, derived as its DerivedCoreProperties.txt says.
+func isIgnorable(r rune) bool {
+	if r >= 0xFFF9 && r <= 0xFFFB || r >= 0x13430 && r <= 0x1343F || unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
+		return false
+	}
+	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Cf, unicode.Variation_Selector)
+}
