@@ -32,9 +32,16 @@ type Fault struct {
 
 func (f *Fault) Error() string { return f.Hint }
 
+// longest is how many bytes a value may have to be read: no address is as long.
+const longest = 1024
+
 // visible is a value as its writer sees it: without characters that are not shown, and with
-// those of East Asian width as the usual ones. Each white space is a space.
+// those of East Asian width as the usual ones. Each white space is a space. It is empty for a
+// text that is far too long.
 func visible(typed string) string {
+	if len(typed) > longest {
+		return ""
+	}
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r), unicode.Is(unicode.Z, r), r == '\u2800':
