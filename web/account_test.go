@@ -19,6 +19,34 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
+// unreached is a member whose account brings contact points that cannot be used.
+var unreached = &messagingpb.Preferences{
+	AccountEmail: "rené@exemple.fr", AccountEmailFault: "EMAIL_NOT_ASCII", AccountPhone: "01 42 34 56 78", AccountPhoneFault: "PHONE_NOT_MOBILE", SmsOnAcknowledgement: true,
+}
+
+// A member whose account brings what cannot be used sees it, and how to mend it, until they have
+// chosen another.
+func TestPreferences_OfAnAccountThatCannotBeReached(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	f.on("MessagingService/GetPreferences", answers(&messagingpb.GetPreferencesResponse{Preferences: unreached}))
+	b := f.browse(t, jeanne)
+	b.shows(b.get("/preferences"), http.StatusOK, "Nous ne pouvons pas écrire à l’adresse e-mail de votre compte, rené@exemple.fr.", "avant le @", "Nous n’envoyons pas de SMS au numéro de votre compte, 01 42 34 56 78.", "celui-ci ne reçoit pas de SMS")
+	if page := text(b.get("/preferences")); strings.Contains(page, "Aujourd’hui") {
+		t.Error("what is not used is said to be")
+	}
+	chosen := proto.CloneOf(unreached)
+	chosen.Email, chosen.Phone = "rene@xn--exmple-cva.fr", "+33612345678"
+	f.on("MessagingService/GetPreferences", answers(&messagingpb.GetPreferencesResponse{Preferences: chosen}))
+	page := b.get("/preferences")
+	if page := text(page); strings.Contains(page, "rené") || strings.Contains(page, "ne pouvons pas") {
+		t.Error("it is said of an account that is not asked")
+	}
+	if got := value(page, "", "email"); got != "rene@exémple.fr" {
+		t.Errorf("the field has %q", got)
+	}
+}
+
 // People begin on their own side.
 func TestRoot(t *testing.T) {
 	t.Parallel()

@@ -155,7 +155,6 @@ func confirmations() (all []situation) {
 	for name, err := range map[string]error{
 		"too short":                refused(codes.InvalidArgument, "BODY_TOO_SHORT", map[string]string{"limit": "10", "actual": "3"}, "text"),
 		"blank":                    refused(codes.InvalidArgument, "BODY_BLANK", nil, "text"),
-		"forbidden":                refused(codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", map[string]string{"character": "U+0007", "position": "3"}, "text"),
 		"outdated":                 refused(codes.FailedPrecondition, "TAXONOMY_VERSION_OUTDATED", nil),
 		"reused":                   refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil),
 		"away":                     status.Error(codes.Unavailable, ""),
@@ -322,6 +321,11 @@ func settings() []situation {
 			return posted("/preferences", "email", "j@example.org", "vers", b.cookies[render.LanguageCookie]+"/preferences")(b)
 		}},
 		{name: "preferences: no address", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "EMAIL_INVALID", nil, "preferences.email"))}, do: posted("/preferences", "email", "j")},
+		{name: "preferences: an address that is not ASCII", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "EMAIL_NOT_ASCII", nil, "preferences.email"))}, do: posted("/preferences", "email", "é@example.org")},
+		{name: "preferences: an address that no mail reaches", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "EMAIL_UNREACHABLE", nil, "preferences.email"))}, do: posted("/preferences", "email", "j@example.con")},
+		{name: "preferences: a fixed number", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "PHONE_NOT_MOBILE", nil, "preferences.phone"))}, do: posted("/preferences", "telephone", "0142345678")},
+		{name: "preferences: a number abroad", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "PHONE_COUNTRY_UNSUPPORTED", nil, "preferences.phone"))}, do: posted("/preferences", "telephone", "+41791234567")},
+		{name: "preferences: an account that cannot be reached", on: on{"MessagingService/GetPreferences": answers(&messagingpb.GetPreferencesResponse{Preferences: unreached})}, do: opened("/preferences")},
 		{name: "preferences: the service is away", on: on{"MessagingService/ReplacePreferences": away}, do: posted("/preferences", "email", "j@example.org")},
 		{name: "personal data", do: opened("/donnees-personnelles")},
 		{name: "erasure: not confirmed", do: posted("/donnees-personnelles/effacement")},

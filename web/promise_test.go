@@ -235,7 +235,7 @@ func read(t *testing.T, w *httptest.ResponseRecorder) (said, later string) {
 		}
 	}
 	walk(parsed(t, w), 0)
-	return plain(texts[0].String()), plain(texts[1].String())
+	return unmarked(texts[0].String()), unmarked(texts[1].String())
 }
 
 // lines are where the source of a page breaks.
@@ -244,8 +244,8 @@ var lines = regexp.MustCompile(`\s*\n\s*`)
 // spaces are as many as the source has.
 var spaces = regexp.MustCompile(` {2,}`)
 
-// plain has ordinary spaces, and one of them.
-func plain(text string) string {
+// unmarked has ordinary spaces, and one of them.
+func unmarked(text string) string {
 	text = strings.NewReplacer("\u00a0", " ", "\u202f", " ").Replace(text)
 	return spaces.ReplaceAllString(text, " ")
 }

@@ -101,7 +101,7 @@ func ofTemplate(t *testing.T, path string, found map[string]sentence) {
 					continue
 				}
 				english, _ := command.Args[2].(*parse.StringNode)
-				found[plain(text.Text)] = sentence{plain(english.Text), path}
+				found[unmarked(text.Text)] = sentence{unmarked(english.Text), path}
 			}
 			for _, arg := range command.Args {
 				walk(arg)
@@ -173,7 +173,7 @@ func ofCode(t *testing.T, found map[string]sentence) {
 				for _, i := range french {
 					if text, ok := literal(n.Args[i]); ok {
 						english, _ := literal(n.Args[i+apart(french)])
-						found[plain(text)] = sentence{plain(english), path}
+						found[unmarked(text)] = sentence{unmarked(english), path}
 					} else if _, ok := n.Args[i].(*ast.Ident); !ok {
 						t.Errorf("%s: %s of what is no string", set.Position(n.Pos()), called(n))
 					}
@@ -181,7 +181,7 @@ func ofCode(t *testing.T, found map[string]sentence) {
 			case *ast.CompositeLit:
 				of := pairs(n)
 				for french, english := range of {
-					found[plain(french)] = sentence{plain(english), path}
+					found[unmarked(french)] = sentence{unmarked(english), path}
 				}
 				return len(of) == 0
 			}

@@ -190,7 +190,7 @@ func TestWrite_Limits(t *testing.T) {
 			}
 		}
 	}
-	b.shows(b.get("/messagerie/conversations/"+conversationID), http.StatusOK, "Entre 50 et 300 caractères")
+	b.shows(b.get("/messagerie/conversations/"+conversationID), http.StatusOK, "Entre 1 et 300 caractères")
 }
 
 // Who skips a step, or comes back to one whose answer is gone, is led to what is open.
@@ -553,9 +553,9 @@ func TestSend_Refused(t *testing.T) {
 	b := f.browse(t, jeanne)
 	at := "/messagerie/brouillons/" + draftID + "/"
 	f.keep(selected(written))
-	bad := "Un caractère\u202e interdit."
-	f.on("MessagingService/SubmitMessage", refuses(refused(codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", map[string]string{"character": "U+202E", "position": "13"}, "text")))
-	b.shows(b.post(at+"envoyer", recapForm(bad)), http.StatusUnprocessableEntity, "Retirez le caractère U+202E, en position 13", bad, "Étape 4 sur 5")
+	bad := "\u200b\u2800\u200b"
+	f.on("MessagingService/SubmitMessage", refuses(refused(codes.InvalidArgument, "BODY_BLANK", nil, "text")))
+	b.shows(b.post(at+"envoyer", recapForm(bad)), http.StatusUnprocessableEntity, "ce texte n’a aucun caractère visible", bad, "Étape 4 sur 5")
 	// The taxonomy has changed meanwhile: the tree is read anew.
 	b.get(at + "recapitulatif")
 	f.calls()

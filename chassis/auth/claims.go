@@ -14,9 +14,9 @@ import (
 // What is kept of a token's claims. A longer name is cut; of the others, cutting
 // would make something else of them, so a longer one counts as absent.
 const (
-	maxNameChars  = 200
-	maxEmailBytes = 254 // RFC 5321, 4.5.3.1.3, without the brackets
-	maxPhoneBytes = 32
+	maxNameChars = 200
+	// maxPointChars is more than an e-mail address may have: one that is cut is none.
+	maxPointChars = 260
 	maxWordBytes  = 64 // of a locale, a caisse, a queue, a profile, a role, a number
 	// maxWords bounds each list. A token holds no more than some hundreds anyway.
 	maxWords = 256
@@ -31,7 +31,7 @@ const defaultNumberClaim = "member_number"
 const digested = "sha256:"
 
 // claims are what a token says, before any of it is believed. A claim of an unexpected type
-// is read as absent: an issuer that writes a telephone as a number locks nobody out.
+// is read as absent: an issuer that writes a name as a number locks nobody out.
 type claims struct {
 	Issuer   string      `json:"iss"`
 	Subject  subject     `json:"sub"`
@@ -39,7 +39,7 @@ type claims struct {
 	Expiry   json.Number `json:"exp"`
 	Name     claim       `json:"name"`
 	Email    claim       `json:"email"`
-	Phone    claim       `json:"phone_number"`
+	Phone    number      `json:"phone_number"`
 	Locale   claim       `json:"locale"`
 	Caisse   claim       `json:"caisse"`
 	Profiles claimList   `json:"profiles"`
@@ -52,14 +52,14 @@ type claims struct {
 }
 
 // identity returns the caller that verified claims stand for. Cleaning changes only the
-// name, which is merely displayed: a changed address would be somebody else's, a changed
-// queue or role a right that nobody gave.
+// name, which is merely displayed, and contact points, of which package contact says whether
+// they can be used: a changed queue or role would be a right that nobody gave.
 func (c *claims) identity(iss Issuer) *Identity {
 	return &Identity{
 		Subject: iss.Name + ":" + string(c.Subject), Realm: iss.Realm,
 		Name:   plain.Line(string(c.Name), maxNameChars),
-		Email:  whole(strings.TrimSpace(string(c.Email)), maxEmailBytes),
-		Phone:  whole(strings.TrimSpace(string(c.Phone)), maxPhoneBytes),
+		Email:  point(string(c.Email)),
+		Phone:  point(string(c.Phone)),
 		Locale: whole(strings.TrimSpace(string(c.Locale)), maxWordBytes),
 		// A caisse is also a token of the broker's subjects, in lower case.
 		Caisse:   whole(strings.ToLower(strings.TrimSpace(string(c.Caisse))), maxWordBytes),
@@ -82,11 +82,8 @@ func numberOf(iss Issuer, raw []byte) string {
 		return "" // it was read as claims
 	}
 	value := all[cmp.Or(iss.NumberClaim, defaultNumberClaim)]
-	var text claim
+	var text number
 	_ = text.UnmarshalJSON(value)
-	if text == "" && len(value) > 0 && strings.Trim(string(value), "0123456789") == "" {
-		text = claim(value)
-	}
 	return whole(strings.TrimSpace(string(text)), maxWordBytes)
 }
 
@@ -96,6 +93,27 @@ func whole(text string, most int) string {
 		return ""
 	}
 	return text
+}
+
+// point is a contact point as its member sees it, and can be told why it cannot be used.
+func point(raw string) string {
+	if line := plain.Line(raw, maxPointChars); len(line) < maxPointChars {
+		return line
+	}
+	return plain.Line(raw, maxPointChars-1) + "…"
+}
+
+// number is a claim that some issuers write as a number, and others as a text.
+type number string
+
+// UnmarshalJSON reads a text or digits, and anything else as none.
+func (n *number) UnmarshalJSON(data []byte) error {
+	var text claim
+	if _ = text.UnmarshalJSON(data); text == "" && strings.Trim(string(data), "0123456789") == "" {
+		text = claim(data)
+	}
+	*n = number(text)
+	return nil
 }
 
 // claim is a claim whose value is a text.

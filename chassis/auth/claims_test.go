@@ -43,14 +43,22 @@ func TestClaims_AreCleaned(t *testing.T) {
 	if !slices.Equal(id.Queues, []string{"famille", "retraite"}) || !slices.Equal(id.Profiles, []string{"PARTICULIER"}) || id.Roles != nil {
 		t.Errorf("queues %q, profiles %q, roles %q", id.Queues, id.Profiles, id.Roles)
 	}
-	// An address or a right that is not as the issuer wrote it is none.
+	// What nobody sees in a contact point is not of it; a right that is not as the issuer wrote it is none.
 	id = identity(t, iss, v, func(c map[string]any) {
 		c["email"], c["phone_number"], c["locale"], c["caisse"] = "je\x00anne@example.org", 33639980001, strings.Repeat("f", 65), "armo\x00rique"
 		c["roles"], c["queues"] = "oper\x00ator", slices.Repeat([]string{"q"}, 1000)
 	})
-	if id.Email != "" || id.Phone != "" || id.Locale != "" || id.Caisse != "" || id.HasRole(auth.RoleOperator) {
+	if id.Email != "jeanne@example.org" || id.Phone != "33639980001" || id.Locale != "" || id.Caisse != "" || id.HasRole(auth.RoleOperator) {
 		t.Errorf("got %+v", *id)
 	}
+	// One that is cut is none: it does not become the address of somebody else.
+	id = identity(t, iss, v, func(c map[string]any) {
+		c["email"], c["phone_number"] = "jeanne@"+strings.Repeat("example.org.", 100), true
+	})
+	if len([]rune(id.Email)) != 260 || !strings.HasSuffix(id.Email, "…") || id.Phone != "" {
+		t.Errorf("got %+v", *id)
+	}
+	id = identity(t, iss, v, func(c map[string]any) { c["queues"] = slices.Repeat([]string{"q"}, 1000) })
 	if len(id.Queues) != 256 {
 		t.Errorf("%d queues", len(id.Queues))
 	}

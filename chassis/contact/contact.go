@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
@@ -46,18 +47,9 @@ func visible(typed string) string {
 		switch {
 		case unicode.IsSpace(r), unicode.Is(unicode.Z, r), r == '\u2800':
 			return ' '
-		case unicode.IsControl(r), isIgnorable(r):
+		case unicode.IsControl(r), plain.Ignorable(r):
 			return -1
 		}
 		return r
 	}, norm.NFKC.String(typed)))
-}
-
-// isIgnorable reports whether a character is shown as nothing: Default_Ignorable_Code_Point of
-// the Unicode Character Database, derived as its DerivedCoreProperties.txt says.
-func isIgnorable(r rune) bool {
-	if r >= 0xFFF9 && r <= 0xFFFB || r >= 0x13430 && r <= 0x1343F || unicode.Is(unicode.Prepended_Concatenation_Mark, r) {
-		return false
-	}
-	return unicode.In(r, unicode.Other_Default_Ignorable_Code_Point, unicode.Cf, unicode.Variation_Selector)
 }

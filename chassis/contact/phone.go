@@ -17,10 +17,6 @@ import (
 // them somebody is in: the six plans +33, +262 (Réunion, Mayotte), +508, +590, +594, +596.
 var plans = []string{"FR", "GP", "MQ", "GF", "RE", "YT", "PM"}
 
-// France are the regions of France that have mobile numbers of their own in libphonenumber.
-// Saint-Barthélemy and Saint-Martin share those of Guadeloupe.
-var France = []string{"FR", "GP", "MQ", "GF", "RE", "YT", "PM", "NC", "PF", "WF"}
-
 // Number is a telephone number.
 type Number struct {
 	// E164 is the international form: +33612345678.
@@ -66,15 +62,15 @@ func Phone(typed string) (Number, error) {
 	return numberOf(parsed), nil
 }
 
-// Texted reads a number that an SMS can be sent to, of one of the regions.
-func Texted(typed string, regions []string) (Number, error) {
+// Texted reads a number that an SMS can be sent to, of one of the countries.
+func Texted(typed string, countries Countries) (Number, error) {
 	number, err := Phone(typed)
 	switch {
 	case err != nil:
 		return Number{}, err
 	case !number.Mobile:
 		return Number{}, &Fault{errorpb.ErrorReason_PHONE_NOT_MOBILE, "this number receives no SMS: a mobile number is wanted"}
-	case !slices.Contains(regions, number.Region):
+	case !slices.Contains(countries, number.Region):
 		return Number{}, &Fault{errorpb.ErrorReason_PHONE_COUNTRY_UNSUPPORTED, "no SMS is sent to numbers of this country: " + number.Region}
 	}
 	return number, nil

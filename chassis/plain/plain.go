@@ -1,7 +1,10 @@
 // Package plain says which characters a single-line text may contain, such as a code, an id
 // or a name, and cleans texts that others wrote.
 //
-// One rule holds for what callers send (chassis/rpc refuses the rest) and what tokens
+// Codes, ids and names are refused for what a free text, a message or a note, is cleaned of
+// ([Clean]): people cannot mend what they do not see, programs can.
+//
+// For a line, one rule holds for what callers send (chassis/rpc refuses the rest) and what tokens
 // carry (chassis/auth cleans it): no control characters, which PostgreSQL, logs and headers
 // reject or misread, and none of the characters that make a line display differently from
 // how it is stored.

@@ -14,7 +14,7 @@ import (
 func (s *server) checkWhole(to *rpc.Server) {
 	rpc.AlsoCheck(to, s.submissionFaults)
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.PostFollowUpRequest) []rpc.Violation {
-		return s.taxonomy.LimitsFor(s.taxonomy.Number()).Faults(req.GetText())
+		return s.taxonomy.LimitsForFollowUp().Faults(req.GetText())
 	})
 }
 

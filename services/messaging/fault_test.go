@@ -51,7 +51,7 @@ func TestFaults_AllAtOnce(t *testing.T) {
 			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "audience REQUIRED", "theme REQUIRED", "taxonomyVersion TAXONOMY_VERSION_REQUIRED", "text BODY_TOO_SHORT"},
 		},
 		"a follow-up": {
-			second(s.messaging.PostFollowUp(jeanne.call(t), &messagingpb.PostFollowUpRequest{Id: "zz", Text: "x"})),
+			second(s.messaging.PostFollowUp(jeanne.call(t), &messagingpb.PostFollowUpRequest{Id: "zz", Text: " "})),
 			[]string{"idempotency-key IDEMPOTENCY_KEY_REQUIRED", "id UUID_INVALID", "text BODY_TOO_SHORT"},
 		},
 		"a reply": {

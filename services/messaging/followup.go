@@ -20,7 +20,7 @@ import (
 
 // PostFollowUp implements MessagingService. See the .proto.
 func (s *server) PostFollowUp(ctx context.Context, req *messagingpb.PostFollowUpRequest) (*messagingpb.PostFollowUpResponse, error) {
-	written, err := text.OfMember.Normalise(req.GetText())
+	written, err := text.OfFollowUp.Normalise(req.GetText())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func (s *server) followUp(ctx context.Context, member string, id, key uuid.UUID,
 				return nil, conversation.ErrClosed
 			}
 			// Here, so that what was stored under wider limits is found again.
-			if err := s.taxonomy.LimitsFor(s.taxonomy.Number()).Check(written); err != nil {
+			if err := s.taxonomy.LimitsForFollowUp().Check(written); err != nil {
 				return nil, err
 			}
 			return s.followUpChange(ctx, &row.Row, after, key, written)

@@ -105,14 +105,13 @@ func TestFollowUp_Refusals(t *testing.T) {
 		code          codes.Code
 		reason, field string
 	}{
-		"nine characters":    {jeanne, id, uuid.NewString(), "123456789", codes.InvalidArgument, "BODY_TOO_SHORT", "text"},
+		"nothing":            {jeanne, id, uuid.NewString(), " \x00\n", codes.InvalidArgument, "BODY_TOO_SHORT", "text"},
 		"751 characters":     {jeanne, id, uuid.NewString(), strings.Repeat("é", 751), codes.InvalidArgument, "BODY_TOO_LONG", "text"},
 		"no key":             {jeanne, id, "", memberText, codes.InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key"},
 		"another's":          {paul, id, uuid.NewString(), memberText, codes.NotFound, "CONVERSATION_NOT_FOUND", ""},
 		"nobody's":           {jeanne, uuid.NewString(), uuid.NewString(), memberText, codes.NotFound, "CONVERSATION_NOT_FOUND", ""},
 		"closed":             {jeanne, closed, uuid.NewString(), memberText, codes.FailedPrecondition, "CONVERSATION_CLOSED", ""},
 		"an agent's":         {claire, id, uuid.NewString(), memberText, codes.PermissionDenied, "PERMISSION_DENIED", ""},
-		"a bidi override":    {jeanne, id, uuid.NewString(), memberText + "\u202e", codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", "text"},
 		"ten zero-width":     {jeanne, id, uuid.NewString(), strings.Repeat("\u200b", 10), codes.InvalidArgument, "BODY_BLANK", "text"},
 		"a key that is none": {jeanne, id, "1", memberText, codes.InvalidArgument, "IDEMPOTENCY_KEY_INVALID", "idempotency-key"},
 	} {
@@ -128,6 +127,29 @@ func TestFollowUp_Refusals(t *testing.T) {
 	}
 	if after := s.rows(t); after != before {
 		t.Errorf("refusals changed the tables from %s to %s", before, after)
+	}
+}
+
+// People answer in a word, and paste what they cannot see; the first message has its ten.
+func TestFollowUp_Text(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	id := jeanne.submit(t).GetId()
+	for raw, want := range map[string]string{
+		"5": "5", "Oui.": "Oui.", memberText + "\u202e": memberText, "\u2068محمد\u2069": "\u2068محمد\u2069", "a\vb\fc": "a\nb\nc", strings.Repeat("é", 750): strings.Repeat("é", 750),
+	} {
+		after, err := jeanne.followUp(t, id, uuid.NewString(), raw)
+		if err != nil {
+			t.Errorf("%+q: %v", raw, err)
+			continue
+		}
+		if got := after.GetMessages()[len(after.GetMessages())-1].GetText(); got != want {
+			t.Errorf("%+q is stored as %+q", raw, got)
+		}
+	}
+	if _, err := s.pool.Exec(t.Context(), `UPDATE message SET body_chars = 9 WHERE conversation_id = $1 AND idempotency_key IS NULL`, id); err == nil || !strings.Contains(err.Error(), "message_chars_check") {
+		t.Errorf("the table takes a first message of nine: %v", err)
 	}
 }
 

@@ -138,8 +138,8 @@ func TestTransfer_WithANote(t *testing.T) {
 	if got := claire.notesOf(t, id); !slices.Equal(got, []string{"Pour vous.", "Et vite."}) {
 		t.Errorf("notes %q", got)
 	}
-	_, err := claire.agent.TransferConversation(claire.call(t), &messagingpb.TransferConversationRequest{Id: id, Queue: "famille", LastMessageId: s.last(t, id), Note: "a\x00b"})
-	refused(t, err, codes.InvalidArgument, "BODY_CHARACTER_FORBIDDEN", "note")
+	_, err := claire.agent.TransferConversation(claire.call(t), &messagingpb.TransferConversationRequest{Id: id, Queue: "famille", LastMessageId: s.last(t, id), Note: "\u200b\x00"})
+	refused(t, err, codes.InvalidArgument, "BODY_BLANK", "note")
 	if n := s.count(t, `SELECT count(*) FROM audit WHERE action = 'transfer' AND target = 'sante' AND service = 'Service famille v1'`); n != 1 {
 		t.Errorf("%d entries of the audit say where to, and from where", n)
 	}

@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -102,19 +103,83 @@ func TestPreferences_Refusals(t *testing.T) {
 	before := jeanne.preferences(t)
 	for typed, reason := range map[string]string{
 		"jeanne": "EMAIL_INVALID", "jeanne@localhost": "EMAIL_INVALID", "Jeanne <j@exemple.fr>": "EMAIL_INVALID",
-		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "j@éxemple.fr": "EMAIL_INVALID", "j@exemple.fr\r\nBcc: k@exemple.fr": "CONTROL_CHARACTERS",
+		"j@exemple.fr, k@exemple.fr": "EMAIL_INVALID", "jérôme@exemple.fr": "EMAIL_NOT_ASCII", "j@exemple.con": "EMAIL_UNREACHABLE", "j@exemple.fr\r\nBcc: k@exemple.fr": "EMAIL_INVALID",
 	} {
 		_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Email: typed, Locale: "fr"}})
 		refused(t, err, codes.InvalidArgument, reason, "preferences.email")
 	}
-	for _, typed := range []string{"17", "01 23 45 67 89", "06 12", "+33 6 12 34 56 78 9", "abc", "0899 70 12 34"} {
+	for typed, reason := range map[string]string{
+		"17": "PHONE_INVALID", "06 12": "PHONE_INVALID", "+33 6 12 34 56 78 9": "PHONE_INVALID", "abc": "PHONE_INVALID",
+		"01 42 34 56 78": "PHONE_NOT_MOBILE", "0899 70 12 34": "PHONE_NOT_MOBILE", "0262 12 34 56": "PHONE_NOT_MOBILE", "+41 79 123 45 67": "PHONE_COUNTRY_UNSUPPORTED",
+	} {
 		_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Phone: typed, Locale: "fr"}})
-		refused(t, err, codes.InvalidArgument, "PHONE_INVALID", "preferences.phone")
+		t.Log(typed)
+		refused(t, err, codes.InvalidArgument, reason, "preferences.phone")
 	}
 	_, err := jeanne.messaging.ReplacePreferences(jeanne.call(t), &messagingpb.ReplacePreferencesRequest{Preferences: &messagingpb.Preferences{Locale: "de"}})
 	refused(t, err, codes.InvalidArgument, "VALUE_UNKNOWN", "preferences.locale")
 	if after := jeanne.preferences(t); !proto.Equal(before, after) {
 		t.Errorf("refusals changed %v to %v", before, after)
+	}
+}
+
+// What is chosen is kept in the one form that providers take, whatever was pasted.
+func TestPreferences_Forms(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	for typed, want := range map[[2]string][2]string{
+		{" o’brien@Exemple.FR\u00a0", "\u20680692 12 34 56\u2069"}:    {"o'brien@exemple.fr", "+262692123456"},
+		{"j@éxemple.fr", "+33 690 12 34 56"}:                          {"j@xn--xemple-9ua.fr", "+590690123456"},
+		{"\u2068j@exemple.fr\u2069\n", "0033\u202f694\u00a012-34-56"}: {"j@exemple.fr", "+594694123456"},
+		{"\u200b", " \n"}: {"", ""},
+	} {
+		chosen := jeanne.prefer(t, &messagingpb.Preferences{Email: typed[0], Phone: typed[1]})
+		if got := [2]string{chosen.GetEmail(), chosen.GetPhone()}; got != want {
+			t.Errorf("%+q: %q, want %q", typed, got, want)
+		}
+	}
+}
+
+// The account's contact points are held to the same rules, and their member is told of those
+// that are not used; nobody is written to at them.
+func TestPreferences_OfTheAccount(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	for who, row := range map[string]struct {
+		claims       map[string]any
+		email, phone string // to which is sent
+		said         *messagingpb.Preferences
+	}{
+		"usable": {
+			map[string]any{"email": "u@Exemple.FR", "phone_number": "+33 696 12 34 56"}, "u@exemple.fr", "+596696123456",
+			&messagingpb.Preferences{AccountEmail: "u@exemple.fr", AccountPhone: "+596696123456"},
+		},
+		"a-number": {
+			map[string]any{"email": "", "phone_number": 33612345678}, "", "+33612345678",
+			&messagingpb.Preferences{AccountPhone: "+33612345678"},
+		},
+		"unusable": {
+			map[string]any{"email": "rené@exemple.fr", "phone_number": "\u206801 42 34 56 78\u2069"}, "", "",
+			&messagingpb.Preferences{AccountEmail: "rené@exemple.fr", AccountEmailFault: "EMAIL_NOT_ASCII", AccountPhone: "01 42 34 56 78", AccountPhoneFault: "PHONE_NOT_MOBILE"},
+		},
+		"abroad": {
+			map[string]any{"email": "a@exemple.con", "phone_number": "+41791234567"}, "", "",
+			&messagingpb.Preferences{AccountEmail: "a@exemple.con", AccountEmailFault: "EMAIL_UNREACHABLE", AccountPhone: "+41791234567", AccountPhoneFault: "PHONE_COUNTRY_UNSUPPORTED"},
+		},
+		"far-too-long": {
+			map[string]any{"email": "a@" + strings.Repeat("exemple.fr.", 30) + "fr", "phone_number": "06"}, "", "",
+			&messagingpb.Preferences{AccountEmail: "a@" + strings.Repeat("exemple.fr.", 30)[:257] + "…", AccountEmailFault: "EMAIL_INVALID", AccountPhone: "06", AccountPhoneFault: "PHONE_INVALID"},
+		},
+	} {
+		caller := s.member(t, who, row.claims)
+		row.said.SmsOnAcknowledgement, row.said.AccountLocale = true, "fr"
+		if got := caller.preferences(t); !proto.Equal(got, row.said) {
+			t.Errorf("%s: %v, want %v", who, got, row.said)
+		}
+		if to := s.recipient(t, caller.submit(t).GetId()); to.GetEmail() != row.email || to.GetPhone() != row.phone {
+			t.Errorf("%s: recipient %v", who, to)
+		}
 	}
 }
 

@@ -42,6 +42,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -117,6 +118,9 @@ type Config struct {
 	// Bernard"), initial ("Claire B.") or service, the name of the service in charge. A member
 	// has a right to the full name unless public safety forbids it (CRPA, L111-2).
 	AgentNames conversation.Names `env:"AGENT_NAMES" envDefault:"full"`
+	// SMSCountries are the countries whose mobile numbers members can choose, and to which SMS are
+	// sent: two letters of ISO 3166-1 each. The provider must reach them.
+	SMSCountries contact.Countries `env:"SMS_COUNTRIES" envDefault:"FR,GP,MQ,GF,RE,YT,PM,BL,MF,NC,PF,WF"`
 	// DefaultCaisse is the caisse of members whose token names none that can be one. Empty
 	// refuses them.
 	DefaultCaisse string `env:"DEFAULT_CAISSE"`
@@ -306,7 +310,7 @@ func serve(ctx context.Context, cfg Config, pool, vaultPool, reportPool *pgxpool
 	keep := conversation.Retention(cfg.ConversationRetention)
 	view := conversation.View{Retention: keep, Names: cfg.AgentNames}
 	drafts := draft.New(pool, keys)
-	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, View: view, Wake: relay.Wake})
+	memberCalls := member.New(member.Config{DB: pool, Reports: reportLimits, Vault: keys, Drafts: drafts, Taxonomy: versions, Hints: hints, View: view, Texted: cfg.SMSCountries, Wake: relay.Wake})
 	// Before anything is answered, however long it takes.
 	var again []uuid.UUID
 	if err := postgres.AtStart(ctx, func(ctx context.Context) (err error) { again, err = keys.Reconcile(ctx); return err }); err != nil {

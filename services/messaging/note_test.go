@@ -1,6 +1,7 @@
 package messaging
 
 import (
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -87,7 +88,8 @@ func TestNote_Text(t *testing.T) {
 		{"2000", strings.Repeat("é", text.OfNote.Max), ""},
 		{"2000 outside the BMP", strings.Repeat("🙂", text.OfNote.Max), ""},
 		{"2001", strings.Repeat("é", text.OfNote.Max+1), "BODY_TOO_LONG"},
-		{"NUL", "a\x00b", "BODY_CHARACTER_FORBIDDEN"},
+		{"NUL", "a\x00b", ""},
+		{"NUL alone", "\x00", "BODY_TOO_SHORT"},
 		{"invisible", "\u200b", "BODY_BLANK"},
 	} {
 		_, err := claire.note(t, id, test.text)
@@ -98,9 +100,12 @@ func TestNote_Text(t *testing.T) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
+	if notes := claire.notesOf(t, id); !slices.Contains(notes, "ab") {
+		t.Error("a note was not cleaned")
+	}
 	_, err := s.agent.AddNote(claire.call(t), &messagingpb.AddNoteRequest{Id: id, Text: noteText})
 	refused(t, err, codes.InvalidArgument, "IDEMPOTENCY_KEY_REQUIRED", "idempotency-key")
-	if n := s.count(t, `SELECT count(*) FROM note`); n != 3 {
+	if n := s.count(t, `SELECT count(*) FROM note`); n != 4 {
 		t.Errorf("%d notes", n)
 	}
 }

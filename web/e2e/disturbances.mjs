@@ -199,7 +199,7 @@ export const disturbances = {
 	'20,000 characters': { text: longer((was) => was.padEnd(20_000, ' é')), applies: typedHere },
 	'20,000 characters of four bytes': { text: longer((was) => was + '😀'.repeat(20_000)), applies: typedHere },
 	'too short': { text: ({ field, was }) => (field.type === 'textarea' ? 'é' : was), applies: typedHere },
-	'a character that is forbidden': { text: longer((was) => `${was}\u0007`), applies: typedHere },
+	'a character that nobody sees': { text: longer((was) => `${was}\u0007`), applies: typedHere },
 	'no e-mail address': { text: ({ field, was }) => (field.name === 'email' ? `marque.${crypto.randomUUID()}@` : was), applies: (spec) => (spec.button.includes('preferences') ? '' : 'no e-mail address'), stays: saidByBrowser },
 	'an e-mail address that only the service refuses': { text: ({ field, was }) => (field.name === 'email' ? `marque-${crypto.randomUUID()}@7k3d` : was), applies: (spec) => (spec.button.includes('preferences') ? '' : 'no e-mail address') },
 	'no phone number': { text: ({ field, was }) => (field.name === 'telephone' ? `0612${crypto.randomUUID().slice(0, 4)}x` : was), applies: (spec) => (spec.button.includes('preferences') ? '' : 'no phone number') },

@@ -130,8 +130,9 @@ class Run {
 			text: (body.querySelector('main')?.textContent ?? '').replace(/\s+/g, ' '),
 			shown: [...body.querySelectorAll('main textarea')].map((f) => f.value),
 		}));
-		return texts.filter((text) => !(has.values.includes(text) || has.values.includes(text.trim()) || has.text.includes(text.trim().replace(/\s+/g, ' '))
-			|| this.disturbance.inserts && has.values.some((value) => value.startsWith(text))));
+		const stored = (text) => text.replaceAll('\u0007', ''); // which nobody sees
+		return texts.filter((typed) => ((text) => !(has.values.includes(text) || has.values.includes(text.trim()) || has.text.includes(text.trim().replace(/\s+/g, ' '))
+			|| this.disturbance.inserts && has.values.some((value) => value.startsWith(text))))(stored(typed)));
 	}
 
 	// missingAt is missing, on the page that was left, once what it sent when it was left is there.
@@ -180,7 +181,7 @@ class Run {
 		}
 		if (!lost.length && d.once && spec.stored) {
 			const text = this.typed[spec.sends ?? 'texte'];
-			const times = await spec.stored(this, text);
+			const times = await spec.stored(this, text.replaceAll('\u0007', ''));
 			assert.equal(times, 1, `stored ${times} times`);
 		}
 		// Words in an address are asked of whoever is signed in.

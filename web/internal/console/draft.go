@@ -17,7 +17,9 @@ func (v *visitor) begun(conversation string) (draft *messagingpb.AgentDraft, tag
 	if err != nil {
 		return nil, ""
 	}
-	return resp.GetDraft(), visit.TagOf(header)
+	draft = resp.GetDraft()
+	draft.Text, draft.Note = v.Cleaned(draft.GetText()), v.Cleaned(draft.GetNote())
+	return draft, visit.TagOf(header)
 }
 
 // leave keeps what an act has not taken along as the draft, and deletes the draft where there is

@@ -66,7 +66,7 @@ func (v *visitor) conversationPage(c *messagingpb.Conversation) *conversationPag
 	// Without the taxonomy, the guide's limits: the service decides in any case.
 	tree, _ := v.Trees.Tree(v.Ctx, c.GetAudience())
 	return &conversationPage{
-		Conversation: c, Key: uuid.NewString(), Limits: writing.Limits(tree), Timeline: v.timeline(c),
+		Conversation: c, Key: uuid.NewString(), Limits: writing.LimitsFurther(tree), Timeline: v.timeline(c),
 		Expected: v.expected(c),
 	}
 }

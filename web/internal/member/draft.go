@@ -21,7 +21,7 @@ func (v *visitor) begun(conversation string) (text, tag string) {
 	if err != nil {
 		return "", ""
 	}
-	return resp.GetDraft().GetText(), visit.TagOf(header)
+	return v.Cleaned(resp.GetDraft().GetText()), visit.TagOf(header)
 }
 
 // saveFurther stores what is in the field of a conversation's page, for its script.

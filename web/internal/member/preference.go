@@ -5,6 +5,7 @@ import (
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
+	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
@@ -13,6 +14,9 @@ type preferenceForm struct {
 	Now *messagingpb.Preferences
 	// Email and Phone are what the member has typed, or chosen before.
 	Email, Phone string
+	// EmailFault and PhoneFault say what to do about a contact point of the account that is of no
+	// use, where nothing else was chosen.
+	EmailFault, PhoneFault string
 }
 
 func (v *visitor) showPreferences() error {
@@ -21,7 +25,14 @@ func (v *visitor) showPreferences() error {
 		return err
 	}
 	now := resp.GetPreferences()
-	return v.Show(http.StatusOK, "preferences", preferenceForm{now, now.GetEmail(), now.GetPhone()})
+	form := preferenceForm{Now: now, Email: now.GetEmail(), Phone: now.GetPhone()}
+	if reason := now.GetAccountEmailFault(); reason != "" && form.Email == "" {
+		form.EmailFault = refusal.FaultText(v.Pages, reason, nil)
+	}
+	if reason := now.GetAccountPhoneFault(); reason != "" && form.Phone == "" {
+		form.PhoneFault = refusal.FaultText(v.Pages, reason, nil)
+	}
+	return v.Show(http.StatusOK, "preferences", form)
 }
 
 func (v *visitor) setPreferences() error {
@@ -31,7 +42,7 @@ func (v *visitor) setPreferences() error {
 	}
 	_, err := v.members.ReplacePreferences(v.Ctx, &messagingpb.ReplacePreferencesRequest{Preferences: wanted})
 	if faults := v.FaultsOf(err); faults != nil {
-		return v.Show(http.StatusUnprocessableEntity, "preferences", preferenceForm{wanted, wanted.GetEmail(), wanted.GetPhone()}, faults...)
+		return v.Show(http.StatusUnprocessableEntity, "preferences", preferenceForm{Now: wanted, Email: wanted.GetEmail(), Phone: wanted.GetPhone()}, faults...)
 	}
 	if err != nil {
 		return err

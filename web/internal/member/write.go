@@ -76,6 +76,7 @@ func (v *visitor) draft() (*writing.Draft, error) {
 		return nil, err
 	}
 	d := writing.New(resp.GetDraft(), tree)
+	d.Text = v.Cleaned(d.GetText()) // another front end keeps it as it was typed
 	d.Tag = visit.TagOf(header)
 	return d, d.Of(v.Session.Audience)
 }

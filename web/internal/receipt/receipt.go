@@ -141,8 +141,8 @@ func (to *Reached) announcement(p *render.Pages) string {
 // ReachedBy is how a member is reached by their own choices, and by their account where they
 // chose nothing; as the notifier does it.
 func ReachedBy(now *messagingpb.Preferences) *Reached {
-	to := &Reached{Email: maskedEmail(or(now.GetEmail(), now.GetAccountEmail()))}
-	phone := maskedPhone(or(now.GetPhone(), now.GetAccountPhone()))
+	to := &Reached{Email: maskedEmail(or(now.GetEmail(), now.GetAccountEmail(), now.GetAccountEmailFault()))}
+	phone := maskedPhone(or(now.GetPhone(), now.GetAccountPhone(), now.GetAccountPhoneFault()))
 	if now.GetSmsOnAcknowledgement() {
 		to.Acknowledged = phone
 	}
@@ -152,11 +152,12 @@ func ReachedBy(now *messagingpb.Preferences) *Reached {
 	return to
 }
 
-func or(chosen, account string) string {
-	if chosen != "" {
-		return chosen
+// or is what a member has chosen, else the account's unless it has a fault.
+func or(chosen, account, fault string) string {
+	if chosen == "" && fault == "" {
+		return account
 	}
-	return account
+	return chosen
 }
 
 // maskedEmail shows the first and the last character before the domain: "j…n@exemple.fr". Of

@@ -48,6 +48,7 @@ func TestNext(t *testing.T) {
 		"an SMS on the reply": {account(&messagingpb.Preferences{SmsOnReply: true}), "Un accusé de réception part à j…e@exemple.fr. | Un e-mail et un SMS vous préviennent dès que la réponse est là."},
 		"no address":          {&messagingpb.Preferences{Phone: "+33612345678", SmsOnAcknowledgement: true}, "Un SMS de confirmation part au 06 .. .. .. 78. Nous n’avons pas d’adresse où vous envoyer un accusé de réception. | Revenez lire la réponse dans Ma messagerie : rien ne vous l’annoncera."},
 		"SMS alone":           {&messagingpb.Preferences{Phone: "+33612345678", SmsOnReply: true}, "Aucun accusé de réception ne part : nous n’avons pas d’adresse où vous l’envoyer. | Un SMS vous prévient dès que la réponse est là."},
+		"of no use":           {&messagingpb.Preferences{AccountEmail: "rené@exemple.fr", AccountEmailFault: "EMAIL_NOT_ASCII", AccountPhone: "+33142345678", AccountPhoneFault: "PHONE_NOT_MOBILE", SmsOnAcknowledgement: true}, "Aucun accusé de réception ne part : nous n’avons pas d’adresse où vous l’envoyer. | Revenez lire la réponse dans Ma messagerie : rien ne vous l’annoncera."},
 		"nothing":             {&messagingpb.Preferences{SmsOnAcknowledgement: true}, "Aucun accusé de réception ne part : nous n’avons pas d’adresse où vous l’envoyer. | Revenez lire la réponse dans Ma messagerie : rien ne vous l’annoncera."},
 	} {
 		sent := Receipt{Time: now, Days: 3, Reached: ReachedBy(row.now)}

@@ -256,9 +256,6 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 		return p.Tr("Écrivez au plus %s. Votre texte en compte %s.", "Write at most %s. Your text has %s.", characters(p, details["limit"]), details["actual"])
 	case "BODY_BLANK":
 		return p.Tr("Écrivez votre message : ce texte n’a aucun caractère visible.", "Write your message: this text has no visible characters.")
-	case "BODY_CHARACTER_FORBIDDEN", "BODY_NOT_UTF8":
-		return p.Tr("Retirez le caractère %s, en position %s : il ne peut pas être envoyé.", "Remove the character %s at position %s: it cannot be sent.",
-			details["character"], details["position"])
 	case "CONTROL_CHARACTERS":
 		return p.Tr("Écrivez-le à nouveau sur une ligne : il contient un caractère invisible.", "Write it again on one line: it contains an invisible character.")
 	case "TOO_LONG":
@@ -283,6 +280,14 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 		return p.Tr("Écrivez une adresse e-mail complète, comme nom@exemple.fr.", "Enter a complete e-mail address, such as name@example.org.")
 	case "PHONE_INVALID":
 		return p.Tr("Écrivez un numéro de téléphone mobile, comme 06 12 34 56 78.", "Enter a mobile phone number, such as +33 6 12 34 56 78.")
+	case "EMAIL_NOT_ASCII":
+		return p.Tr("Écrivez une adresse sans accent ni lettre étrangère avant le @ : nous ne pouvons pas écrire aux autres.", "Enter an address without accents or foreign letters before the @: we cannot write to others.")
+	case "EMAIL_UNREACHABLE":
+		return p.Tr("Vérifiez la fin de l’adresse, après le dernier point : aucune adresse ne se termine ainsi.", "Check the end of the address, after the last dot: no address ends like this.")
+	case "PHONE_NOT_MOBILE":
+		return p.Tr("Écrivez un numéro de téléphone mobile : celui-ci ne reçoit pas de SMS.", "Enter a mobile phone number: this one does not receive text messages.")
+	case "PHONE_COUNTRY_UNSUPPORTED":
+		return p.Tr("Écrivez un autre numéro : nous n’envoyons pas de SMS dans ce pays.", "Enter another number: we do not send text messages to this country.")
 	}
 	return ""
 }

@@ -30,6 +30,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/link"
@@ -62,6 +63,8 @@ type View struct {
 	Faults []Fault
 	// Flash is what was just done.
 	Flash string
+	// Removed says that something was taken out of what was typed.
+	Removed string
 	// Shortcuts are whether the console's single keys are on.
 	Shortcuts bool
 	// Finding is whether the page is the agents' search, which the others have in their head.
@@ -124,6 +127,7 @@ func (p *Pages) funcs(a *Assets, own link.Sites) template.FuncMap {
 		"themed":     func() bool { return a.url("theme.css") != "" },
 		"day":        func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
 		"date":       func(t *timestamppb.Timestamp) string { return Date(t.AsTime(), p.Lang) },
+		"shown":      contact.Shown,
 		"moment":     func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
 		"iso":        func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
 		"audience":   func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -24,6 +25,7 @@ func (s *Site) Everybody(serve func(*Visit) error) http.HandlerFunc {
 			return
 		}
 		toValidUTF8(r)
+		v.clean()
 		if err := serve(v); err != nil {
 			v.fail(err)
 		}
@@ -41,6 +43,50 @@ func toValidUTF8(r *http.Request) {
 			}
 		}
 	}
+}
+
+// Fields that people type into: freeText are texts that the service cleans, oneLine are addresses,
+// numbers and words, which it would refuse for a character that nobody sees.
+var (
+	freeText = []string{"note", "texte", "titre"}
+	oneLine  = []string{"autre", "conversation", "email", "q", "telephone"}
+)
+
+// lineMost is how many characters of a line are read: far more than any field takes, so that what
+// is too long is said to be.
+const lineMost = 10_000
+
+// clean has what was typed as it will be stored, before a page shows it or a draft keeps it.
+func (v *Visit) clean() {
+	for _, form := range []url.Values{v.R.PostForm, v.R.Form} {
+		v.removed = 0 // one has the values of the other
+		for _, name := range freeText {
+			for i, value := range form[name] {
+				form[name][i] = v.Cleaned(value)
+			}
+		}
+		for _, name := range oneLine {
+			for i, value := range form[name] {
+				form[name][i] = plain.Line(value, lineMost)
+			}
+		}
+	}
+}
+
+// Cleaned is a text as it is stored, but for outer white space. What was taken out of it is said
+// on the page that comes.
+func (v *Visit) Cleaned(text string) string {
+	text, removed := plain.Clean(text)
+	v.removed += removed
+	return text
+}
+
+// saidRemoved says that something was taken out of what was typed; empty if nothing was.
+func (v *Visit) saidRemoved() string {
+	if v.removed == 0 {
+		return ""
+	}
+	return v.Pages.Counted(v.removed, "%d caractère invisible a été retiré de votre texte.", "%d caractères invisibles ont été retirés de votre texte.", "%d invisible character was removed from your text.", "%d invisible characters were removed from your text.")
 }
 
 // Member serves a page to a member who has chosen a profile.

@@ -24,6 +24,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/metadata"
@@ -53,6 +54,9 @@ type Visit struct {
 	Unread int32
 	// Ctx carries the person's token to the gateway.
 	Ctx context.Context //nolint:containedctx // a visit lasts as long as its request
+	// removed is how many characters were taken out of what was typed, flash what was done.
+	removed int
+	flash   string
 }
 
 // begin begins the visit of whoever is signed in.
@@ -97,6 +101,9 @@ func (v *Visit) here() string {
 // Redirect leads to another page by GET, so that a reload repeats nothing: a path of this site
 // (see session.OwnPath), or a service of the taxonomy.
 func (v *Visit) Redirect(to string) error {
+	if said := v.saidRemoved(); said != "" && v.Navigates() {
+		v.Flash(strings.TrimSpace(v.flash + " " + said))
+	}
 	http.Redirect(v.W, v.R, to, http.StatusSeeOther)
 	return nil
 }
@@ -128,7 +135,7 @@ func (v *Visit) Show(code int, tag string, body any, faults ...render.Fault) err
 	if v.R.Method != http.MethodGet {
 		data.Path = "/"
 	}
-	data.Flash = v.takeFlash()
+	data.Flash, data.Removed = v.takeFlash(), v.saidRemoved()
 	return v.Pages.Write(v.W, v.R, code, tag, data)
 }
 
@@ -142,6 +149,7 @@ const flashCookie = "__Host-note"
 
 // Flash shows on the next page what was done. Its texts are this program's own.
 func (v *Visit) Flash(text string) {
+	v.flash = text
 	session.SetCookie(v.W, flashCookie, url.QueryEscape(text), 60)
 }
 

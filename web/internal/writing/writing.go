@@ -16,12 +16,9 @@ package writing
 
 import (
 	"slices"
-	"strings"
-	"unicode"
 	"unicode/utf8"
 
-	"golang.org/x/text/unicode/norm"
-
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 )
@@ -195,8 +192,8 @@ func Same(a, b string) bool { return normal(a) == normal(b) }
 
 // normal is a text as the service stores it.
 func normal(text string) string {
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
-	return strings.TrimFunc(norm.NFC.String(text), unicode.IsSpace)
+	text, _ = plain.Text(text)
+	return text
 }
 
 // Option is one of the answers to a question.
@@ -238,8 +235,8 @@ func (d *Draft) Lines() []Line {
 	return lines
 }
 
-// Count counts a text's characters as the service does: Unicode code points after CRLF
-// to LF, NFC, and trimming of outer white space. The script of the page counts alike.
+// Count counts a text's characters as the service does: Unicode code points after the text was
+// cleaned (see [plain.Text]). The script of the page counts alike.
 func Count(text string) int { return utf8.RuneCountInString(normal(text)) }
 
 // Limits are how many characters a message may have where a taxonomy says nothing: the
@@ -249,4 +246,9 @@ func Limits(tree *taxonomypb.GetTaxonomyResponse) *taxonomypb.TextLimits {
 		return limits
 	}
 	return &taxonomypb.TextLimits{Min: 10, Max: 750}
+}
+
+// LimitsFurther are how many characters a further message may have: people answer in a word.
+func LimitsFurther(tree *taxonomypb.GetTaxonomyResponse) *taxonomypb.TextLimits {
+	return &taxonomypb.TextLimits{Min: 1, Max: Limits(tree).GetMax()}
 }

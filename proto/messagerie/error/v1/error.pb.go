@@ -562,7 +562,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*\x95\x86\x02\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*ȅ\x02\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
 	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
@@ -723,9 +723,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\rQUEUE_UNKNOWN\x10I\x1a\x8f\x01\xca\xdb\x18\x8a\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1ethe taxonomy has no such queue\x1a\x1esee the queues of the taxonomy\"\x1aCette file n’existe pas.*\x1aThis queue does not exist.\x12\x84\x02\n" +
 	"\rBODY_NOT_UTF8\x10J\x1a\xf0\x01\xca\xdb\x18\xeb\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xec\x02\n" +
-	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\xcd\x02\xca\xdb\x18\xc8\x02\n" +
-	"\x10INVALID_ARGUMENT\x12jthe text contains a control character or a bidirectional override, metadata.character at metadata.position\x1a%leave it out, or let the person do so\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*KThe text contains a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
+	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb1\x02\n" +
+	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\x92\x02\xca\xdb\x18\x8d\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Pno longer: control characters and bidirectional overrides are taken out of texts\x1a\x04none\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*KThe text contains a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
 	"\x0eBODY_TOO_SHORT\x10L\x1a\xdb\x02\xca\xdb\x18\xd6\x02\n" +
 	"\x10INVALID_ARGUMENT\x12|the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was trimmed\x1a\x19let the person write more\"ZVotre texte est trop court. Caractères comptés : {actual} ; il en faut au moins {limit}.*MYour text is too short. Characters counted: {actual}; the minimum is {limit}.\x12\xcc\x02\n" +
 	"\rBODY_TOO_LONG\x10M\x1a\xb8\x02\xca\xdb\x18\xb3\x02\n" +
@@ -808,9 +808,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x11EMAIL_UNREACHABLE\x10{\x1a\xef\x02\xca\xdb\x18\xea\x02\n" +
 	"\x10INVALID_ARGUMENT\x12Ano domain of the Internet ends as that of the e-mail address does\x1a\x19let the person correct it\"\x83\x01Vérifiez la fin de l’adresse e-mail, après le dernier point : aucune adresse ne se termine ainsi. Par exemple : nom@exemple.fr.*rCheck the end of the e-mail address, after the last dot: no address ends like this. For example: name@example.com.\x12\xd3\x02\n" +
 	"\x10PHONE_NOT_MOBILE\x10|\x1a\xbc\x02\xca\xdb\x18\xb7\x02\n" +
-	"\x10INVALID_ARGUMENT\x129the telephone number is no mobile one: it receives no SMS\x1a\x1blet the person give another\"iCe numéro ne reçoit pas de SMS. Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78.*`This number does not receive text messages. Enter a mobile phone number, such as 06 12 34 56 78.\x12\x82\x04\n" +
-	"\x19PHONE_COUNTRY_UNSUPPORTED\x10}\x1a\xe2\x03\xca\xdb\x18\xdd\x03\n" +
-	"\x10INVALID_ARGUMENT\x12^the telephone number is of a country to which this installation sends no SMS, metadata.country\x1a:let the person give another; messages reach them by e-mail\"\x9b\x01Nous n’envoyons pas de SMS aux numéros de ce pays. Saisissez un autre numéro, ou laissez ce champ vide : nos réponses vous sont annoncées par e-mail.*\x8e\x01We do not send text messages to numbers of this country. Enter another number, or leave this field empty: our replies are announced by e-mail.:[\n" +
+	"\x10INVALID_ARGUMENT\x129the telephone number is no mobile one: it receives no SMS\x1a\x1blet the person give another\"iCe numéro ne reçoit pas de SMS. Saisissez un numéro de téléphone mobile, par exemple 06 12 34 56 78.*`This number does not receive text messages. Enter a mobile phone number, such as 06 12 34 56 78.\x12\xf0\x03\n" +
+	"\x19PHONE_COUNTRY_UNSUPPORTED\x10}\x1a\xd0\x03\xca\xdb\x18\xcb\x03\n" +
+	"\x10INVALID_ARGUMENT\x12Lthe telephone number is of a country to which this installation sends no SMS\x1a:let the person give another; messages reach them by e-mail\"\x9b\x01Nous n’envoyons pas de SMS aux numéros de ce pays. Saisissez un autre numéro, ou laissez ce champ vide : nos réponses vous sont annoncées par e-mail.*\x8e\x01We do not send text messages to numbers of this country. Enter another number, or leave this field empty: our replies are announced by e-mail.:[\n" +
 	"\ameaning\x12!.google.protobuf.EnumValueOptions\x18\xb9\x8b\x03 \x01(\v2\x1c.messagerie.error.v1.MeaningR\ameaningBGZEgithub.com/ma-messagerie/messagerie/proto/messagerie/error/v1;errorpbb\x06proto3"
 
 var (

@@ -1496,9 +1496,11 @@ type SubmitMessageRequest struct {
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Version of the taxonomy the selection was made in.
 	TaxonomyVersion int32 `protobuf:"varint,5,opt,name=taxonomy_version,json=taxonomyVersion,proto3" json:"taxonomy_version,omitempty"`
-	// The text: 10 to 750 characters, counted as Unicode code points after CRLF
-	// to LF, NFC and trimming. NUL, control characters other than tab and
-	// newline, and bidi overrides are refused.
+	// The text: 10 to 750 characters. It is cleaned, and then counted as Unicode code points: every
+	// line end (CRLF, CR, VT, FF, NEL, U+2028, U+2029) becomes LF; other control characters but the
+	// tab, bidirectional embeddings and overrides, and isolates without their other half on the same
+	// line are taken out; then NFC, and outer white space is trimmed. One that shows nothing is
+	// refused (BODY_BLANK).
 	Text          string `protobuf:"bytes,6,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3012,7 +3014,7 @@ type PostReplyRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The text: 1 to 5000 characters, counted and refused as a member's is.
+	// The text: 1 to 5000 characters, cleaned and counted as a member's is.
 	Text string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	// True: the conversation is answered. False: another answer will follow.
 	Final bool `protobuf:"varint,3,opt,name=final,proto3" json:"final,omitempty"`
@@ -3151,7 +3153,7 @@ type CloseConversationRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Id of the last message that the caller has read (last_message_id of the conversation).
 	LastMessageId string `protobuf:"bytes,2,opt,name=last_message_id,json=lastMessageId,proto3" json:"last_message_id,omitempty"`
-	// What the member reads: 1 to 750 characters, counted and refused as a member's message is.
+	// What the member reads: 1 to 750 characters, cleaned and counted as a member's message is.
 	// Required if their last message has no final answer.
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4081,7 +4083,7 @@ type PostFollowUpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The text, with the limits of a first message.
+	// The text: 1 to 750 characters, cleaned and counted as a first message's is.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4955,10 +4957,15 @@ func (x *CreateWatchTicketResponse) GetExpireTime() *timestamppb.Timestamp {
 // and beside it what their account says, which holds where they have chosen nothing.
 type Preferences struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// E-mail address of the member's choice, at most 254 characters; empty: the account's.
+	// E-mail address of the member's choice, at most 254 characters; empty: the account's. White
+	// space and characters that nobody sees are taken out, apostrophes of writing programs mended,
+	// and the domain is answered in lower case and A-labels (xn--). Refused are EMAIL_INVALID,
+	// EMAIL_NOT_ASCII before the @, EMAIL_UNREACHABLE for an end that no domain has.
 	Email string `protobuf:"bytes,1,opt,name=email,proto3" json:"email,omitempty"`
-	// Telephone of the member's choice, in E.164 or as written in France, and answered in
-	// E.164; empty: the account's.
+	// Mobile telephone of the member's choice, of any French numbering plan as it is dialled in
+	// France (0692 12 34 56 is of Réunion), or of another country with + or 00, and answered in
+	// E.164; empty: the account's. Refused are PHONE_INVALID, PHONE_NOT_MOBILE, and
+	// PHONE_COUNTRY_UNSUPPORTED where this installation sends no SMS.
 	Phone string `protobuf:"bytes,2,opt,name=phone,proto3" json:"phone,omitempty"`
 	// Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
 	Locale string `protobuf:"bytes,3,opt,name=locale,proto3" json:"locale,omitempty"`
@@ -4977,9 +4984,14 @@ type Preferences struct {
 	// a choice holds at once.
 	PendingEmail string `protobuf:"bytes,9,opt,name=pending_email,json=pendingEmail,proto3" json:"pending_email,omitempty"`
 	// Telephone that was chosen and holds once it is confirmed, likewise.
-	PendingPhone  string `protobuf:"bytes,10,opt,name=pending_phone,json=pendingPhone,proto3" json:"pending_phone,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	PendingPhone string `protobuf:"bytes,10,opt,name=pending_phone,json=pendingPhone,proto3" json:"pending_phone,omitempty"`
+	// Why the account's e-mail address is not used, by the name of the ErrorReason that such a
+	// choice is refused with; empty if it is, or the account has none.
+	AccountEmailFault string `protobuf:"bytes,11,opt,name=account_email_fault,json=accountEmailFault,proto3" json:"account_email_fault,omitempty"`
+	// Why the account's telephone is not used, likewise.
+	AccountPhoneFault string `protobuf:"bytes,12,opt,name=account_phone_fault,json=accountPhoneFault,proto3" json:"account_phone_fault,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Preferences) Reset() {
@@ -5078,6 +5090,20 @@ func (x *Preferences) GetPendingEmail() string {
 func (x *Preferences) GetPendingPhone() string {
 	if x != nil {
 		return x.PendingPhone
+	}
+	return ""
+}
+
+func (x *Preferences) GetAccountEmailFault() string {
+	if x != nil {
+		return x.AccountEmailFault
+	}
+	return ""
+}
+
+func (x *Preferences) GetAccountPhoneFault() string {
+	if x != nil {
+		return x.AccountPhoneFault
 	}
 	return ""
 }
@@ -6259,7 +6285,7 @@ type AddNoteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the conversation.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// The text: 1 to 2000 characters, counted and refused as a member's is.
+	// The text: 1 to 2000 characters, cleaned and counted as a member's is.
 	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -7739,7 +7765,7 @@ type SaveTemplateRequest struct {
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// The title, 1 to 80 characters; white space in it becomes single spaces.
 	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	// The text, 1 to 5000 characters, refused as a reply's is. Variables lose the white space
+	// The text, 1 to 5000 characters, cleaned as a reply's is. Variables lose the white space
 	// within their braces.
 	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
 	// Code of a queue; empty: all.
@@ -9868,11 +9894,10 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x19CreateWatchTicketResponse\x12\x1b\n" +
 	"\x06ticket\x18\x01 \x01(\tB\x03\x80\x01\x01R\x06ticket\x12;\n" +
 	"\vexpire_time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\"\xb3\x03\n" +
-	"\vPreferences\x12!\n" +
-	"\x05email\x18\x01 \x01(\tB\v\xbaH\x05r\x03\x18\xfe\x01\x80\x01\x01R\x05email\x12 \n" +
-	"\x05phone\x18\x02 \x01(\tB\n" +
-	"\xbaH\x04r\x02\x18 \x80\x01\x01R\x05phone\x12'\n" +
+	"expireTime\"\xa5\x04\n" +
+	"\vPreferences\x12%\n" +
+	"\x05email\x18\x01 \x01(\tB\x0f\xbaH\x05r\x03\x18\xfe\x01\xa8\xdb\x18\x01\x80\x01\x01R\x05email\x12$\n" +
+	"\x05phone\x18\x02 \x01(\tB\x0e\xbaH\x04r\x02\x18@\xa8\xdb\x18\x01\x80\x01\x01R\x05phone\x12'\n" +
 	"\x06locale\x18\x03 \x01(\tB\x0f\xbaH\fr\n" +
 	"R\x00R\x02frR\x02enR\x06locale\x124\n" +
 	"\x16sms_on_acknowledgement\x18\x04 \x01(\bR\x14smsOnAcknowledgement\x12 \n" +
@@ -9883,7 +9908,9 @@ const file_messagerie_messaging_v1_messaging_proto_rawDesc = "" +
 	"\x0eaccount_locale\x18\b \x01(\tB\x03\xe0A\x03R\raccountLocale\x12+\n" +
 	"\rpending_email\x18\t \x01(\tB\x06\xe0A\x03\x80\x01\x01R\fpendingEmail\x12+\n" +
 	"\rpending_phone\x18\n" +
-	" \x01(\tB\x06\xe0A\x03\x80\x01\x01R\fpendingPhone\"\x17\n" +
+	" \x01(\tB\x06\xe0A\x03\x80\x01\x01R\fpendingPhone\x123\n" +
+	"\x13account_email_fault\x18\v \x01(\tB\x03\xe0A\x03R\x11accountEmailFault\x123\n" +
+	"\x13account_phone_fault\x18\f \x01(\tB\x03\xe0A\x03R\x11accountPhoneFault\"\x17\n" +
 	"\x15GetPreferencesRequest\"`\n" +
 	"\x16GetPreferencesResponse\x12F\n" +
 	"\vpreferences\x18\x01 \x01(\v2$.messagerie.messaging.v1.PreferencesR\vpreferences\"\xa7\x01\n" +

@@ -17,6 +17,8 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/contact"
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/conversation"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/draft"
@@ -36,6 +38,8 @@ type Config struct {
 	Taxonomy *taxonomy.Versions
 	Hints    *watch.Hints
 	View     conversation.View
+	// Texted are the countries to whose numbers SMS are sent; none stands for contact.France.
+	Texted contact.Countries
 	// Wake has the relay look at what was committed.
 	Wake func()
 }
@@ -57,6 +61,9 @@ const maxLookups = 512
 
 // New returns the members in a database.
 func New(cfg Config) *Members {
+	if len(cfg.Texted) == 0 {
+		cfg.Texted = contact.France
+	}
 	m := &Members{Config: cfg}
 	m.lookups = batch.New(batch.Config[string, memberRow]{Do: m.look, Most: maxLookups})
 	return m
@@ -92,7 +99,7 @@ type reach struct {
 // writing. It commits on its own, before the submission: a member without a conversation
 // harms nobody, a conversation whose member cannot be reached would.
 func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
-	claimed := accountOf(id)
+	claimed := m.accountOf(id).reach
 	kept, fresh, err := m.stored(ctx, id.Subject)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return err
@@ -107,9 +114,32 @@ func (m *Members) SaveAccount(ctx context.Context, id *auth.Identity) error {
 	return err
 }
 
-// accountOf is who the caller's token says that they are, and how they are reached.
-func accountOf(id *auth.Identity) reach {
-	return reach{vault.Account{Contact: vault.Contact{Email: id.Email, Phone: id.Phone}, Name: id.Name, Number: id.Number}, localeOf(id.Locale)}
+// account is what a member's issuer says of them: how they are reached, and what it has said of
+// contact points that cannot be used, and why.
+type account struct {
+	reach
+	said                   vault.Contact
+	emailFault, phoneFault string
+}
+
+// accountOf is who the caller's token says that they are. Its contact points are held to the
+// rules of those that members choose: one that cannot be used is not kept, and they are told.
+func (m *Members) accountOf(id *auth.Identity) account {
+	of := account{reach: reach{vault.Account{Name: id.Name, Number: id.Number}, localeOf(id.Locale)}}
+	var fault *contact.Fault
+	if !plain.Blank(id.Email) {
+		address, err := contact.Email(id.Email)
+		if of.Email, of.said.Email = address, address; errors.As(err, &fault) {
+			of.said.Email, of.emailFault = id.Email, fault.Reason.String()
+		}
+	}
+	if !plain.Blank(id.Phone) {
+		number, err := contact.Texted(id.Phone, m.Texted)
+		if of.Phone, of.said.Phone = number.E164, number.E164; errors.As(err, &fault) {
+			of.said.Phone, of.phoneFault = id.Phone, fault.Reason.String()
+		}
+	}
+	return of
 }
 
 // stored is what is stored of a member's account, and whether that was confirmed today; [pgx.ErrNoRows] if

@@ -4,17 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/mail"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/nyaruka/phonenumbers"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/ma-messagerie/messagerie/chassis/auth"
+	"github.com/ma-messagerie/messagerie/chassis/contact"
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
@@ -45,7 +44,7 @@ func (m *Members) preferencesOf(ctx context.Context, id *auth.Identity) (*messag
 	if err != nil {
 		return nil, err
 	}
-	return preferencesOf(&row, chosen, accountOf(id)), nil
+	return preferencesOf(&row, chosen, m.accountOf(id)), nil
 }
 
 // chosen opens the contact points of a member's own choice; what was erased is none.
@@ -63,10 +62,11 @@ func (m *Members) chosen(ctx context.Context, member string, row *preferenceRow)
 	return key.OpenContact(vault.FromMember, row.Chosen)
 }
 
-func preferencesOf(row *preferenceRow, chosen vault.Contact, account reach) *messagingpb.Preferences {
+func preferencesOf(row *preferenceRow, chosen vault.Contact, account account) *messagingpb.Preferences {
 	preferences := &messagingpb.Preferences{
 		Email: chosen.Email, Phone: chosen.Phone, SmsOnAcknowledgement: !row.NoSMSOnAcknowledgement, SmsOnReply: row.SMSOnReply,
-		AccountEmail: account.Email, AccountPhone: account.Phone, AccountLocale: account.locale,
+		AccountEmail: account.said.Email, AccountEmailFault: account.emailFault,
+		AccountPhone: account.said.Phone, AccountPhoneFault: account.phoneFault, AccountLocale: account.locale,
 	}
 	if row.ChosenLocale != nil {
 		preferences.Locale = *row.ChosenLocale
@@ -87,7 +87,7 @@ func (m *Members) ReplacePreferences(ctx context.Context, req *messagingpb.Repla
 func (m *Members) UpdatePreferences(ctx context.Context, req *messagingpb.UpdatePreferencesRequest) (*messagingpb.UpdatePreferencesResponse, error) {
 	paths, err := chosenPaths(req)
 	if err != nil {
-		_, badChoice := checkChoices(req.GetPreferences(), choices)
+		_, badChoice := m.checkChoices(req.GetPreferences(), choices)
 		return nil, rpc.JoinFaults(badChoice, err)
 	}
 	preferences, err := m.choose(ctx, req.GetPreferences(), paths)
@@ -124,7 +124,7 @@ func chosenPaths(req *messagingpb.UpdatePreferencesRequest) (paths []protoreflec
 // choose stores some of the choices that a member gives, and leaves the others as they are.
 func (m *Members) choose(ctx context.Context, given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
 	id := auth.FromContext(ctx)
-	wanted, err := checkChoices(given, paths)
+	wanted, err := m.checkChoices(given, paths)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (m *Members) choose(ctx context.Context, given *messagingpb.Preferences, pa
 		if err != nil {
 			return err
 		}
-		now := preferencesOf(row, chosen, accountOf(id))
+		now := preferencesOf(row, chosen, m.accountOf(id))
 		for _, name := range paths {
 			field := now.ProtoReflect().Descriptor().Fields().ByName(name)
 			now.ProtoReflect().Set(field, wanted.ProtoReflect().Get(field))
@@ -170,7 +170,7 @@ func (m *Members) CheckWhole(to *rpc.Server) {
 		if given == nil {
 			return nil // which the rules say
 		}
-		_, err := checkChoices(given, []protoreflect.Name{"email", "phone"})
+		_, err := m.checkChoices(given, []protoreflect.Name{"email", "phone"})
 		return rpc.FaultsOf(err)
 	}
 	rpc.AlsoCheck(to, func(_ context.Context, req *messagingpb.ReplacePreferencesRequest) []rpc.Violation {
@@ -183,49 +183,29 @@ func (m *Members) CheckWhole(to *rpc.Server) {
 }
 
 // checkChoices returns the choices in the form in which they are kept.
-func checkChoices(given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
+func (m *Members) checkChoices(given *messagingpb.Preferences, paths []protoreflect.Name) (*messagingpb.Preferences, error) {
 	var bad []error
 	wanted := proto.CloneOf(given)
-	wanted.Email, wanted.Phone = strings.TrimSpace(given.GetEmail()), strings.TrimSpace(given.GetPhone())
-	if slices.Contains(paths, "email") && wanted.GetEmail() != "" {
-		if wanted.Email = emailOf(wanted.GetEmail()); wanted.GetEmail() == "" {
-			bad = append(bad, rpc.Invalid("preferences.email", errorpb.ErrorReason_EMAIL_INVALID, "this is not an e-mail address such as nom@exemple.fr"))
+	var fault *contact.Fault
+	if plain.Blank(given.GetEmail()) {
+		wanted.Email = ""
+	} else if slices.Contains(paths, "email") {
+		address, err := contact.Email(given.GetEmail())
+		if errors.As(err, &fault) {
+			bad = append(bad, rpc.Invalid("preferences.email", fault.Reason, fault.Hint))
 		}
+		wanted.Email = address
 	}
-	if slices.Contains(paths, "phone") && wanted.GetPhone() != "" {
-		if wanted.Phone = phoneOf(wanted.GetPhone()); wanted.GetPhone() == "" {
-			bad = append(bad, rpc.Invalid("preferences.phone", errorpb.ErrorReason_PHONE_INVALID, "this is not a mobile telephone number such as 06 12 34 56 78 or +33 6 12 34 56 78"))
+	if plain.Blank(given.GetPhone()) {
+		wanted.Phone = ""
+	} else if slices.Contains(paths, "phone") {
+		number, err := contact.Texted(given.GetPhone(), m.Texted)
+		if errors.As(err, &fault) {
+			bad = append(bad, rpc.Invalid("preferences.phone", fault.Reason, fault.Hint))
 		}
+		wanted.Phone = number.E164
 	}
 	return wanted, rpc.JoinFaults(bad...)
-}
-
-// emailOf is a bare address with a domain that has a dot, or nothing.
-func emailOf(typed string) string {
-	address, err := mail.ParseAddress(typed)
-	if err != nil || address.Address != typed || !strings.Contains(typed[strings.LastIndexByte(typed, '@'):], ".") {
-		return ""
-	}
-	for _, r := range typed {
-		if r <= ' ' || r > '~' {
-			return "" // providers take ASCII alone
-		}
-	}
-	return typed
-}
-
-// phoneOf is a number that can receive an SMS, in E.164; a number without a country
-// is one of France. Nothing when it is none.
-func phoneOf(typed string) string {
-	number, err := phonenumbers.Parse(typed, "FR")
-	if err != nil || !phonenumbers.IsValidNumber(number) {
-		return ""
-	}
-	kind := phonenumbers.GetNumberType(number)
-	if kind != phonenumbers.MOBILE && kind != phonenumbers.FIXED_LINE_OR_MOBILE {
-		return ""
-	}
-	return phonenumbers.Format(number, phonenumbers.E164)
 }
 
 // preferenceRow is what a member chose, in the table member.

@@ -19,7 +19,8 @@ type Vector struct {
 	Chars          int
 	Normalised     string
 	Reason, Actual any
-	Character      string
+	// Removed is how many characters are taken out.
+	Removed int
 }
 
 // Input is the text as it is written.

@@ -310,6 +310,12 @@ func limits(tax *taxonomypb.Catalogue) text.Limits {
 	return text.OfMember
 }
 
+// LimitsForFollowUp are those of what a member adds to a message: as long as one, and as short as
+// people answer.
+func (c *Versions) LimitsForFollowUp() text.Limits {
+	return text.Limits{Min: text.OfFollowUp.Min, Max: c.LimitsFor(c.Number()).Max}
+}
+
 // LimitsFor are those for a text under the version that its writer knows. A version that is
 // not current is refused, unless the text was taken under it: the guide's limits let it be
 // compared with what was stored.

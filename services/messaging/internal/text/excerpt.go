@@ -3,6 +3,8 @@ package text
 import (
 	"strings"
 	"unicode"
+
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 )
 
 // excerptChars is how long an excerpt is at most, without its ellipsis.
@@ -12,6 +14,13 @@ const excerptChars = 120
 // there is room for, and an ellipsis. What has no word that ends in time is cut between two
 // characters as readers see them, so that no accent or skin tone is lost.
 func Excerpt(body string) string {
+	// What is begun is kept as it was typed; and what is cut may have lost one half of a pair.
+	body, _ = plain.Clean(body)
+	excerpt, _ := plain.Clean(beginning(body))
+	return excerpt
+}
+
+func beginning(body string) string {
 	line := []rune(strings.Join(strings.FieldsFunc(body, breaks), " "))
 	if len(line) <= excerptChars {
 		return string(line)

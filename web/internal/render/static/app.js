@@ -26,8 +26,46 @@ document.addEventListener('submit', traced);
 const SPACE = '[\\t-\\r \\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+';
 const OUTER = new RegExp(`^${SPACE}|${SPACE}$`, 'g');
 
-/** Characters as the service counts them: code points after CRLF to LF, NFC, and trimming. @param {string} text */
-export const count = (text) => [...text.replace(/\r\n?/g, '\n').normalize('NFC').replace(OUTER, '')].length;
+// Line ends that slides, PDF files and other programs have; characters that nobody sees or wants
+// (controls, bidirectional embeddings and overrides); and those that come in pairs on a line.
+const ENDS = /\r\n?|[\v\f\u0085\u2028\u2029]/g, UNSEEN = /[\0-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e]/, PAIRED = /[\u2066-\u2069]/;
+
+/** A text as the service cleans it, but for NFC and trimming, and how much it takes out.
+ * @param {string} raw */
+export const clean = (raw) => {
+	let removed = 0;
+	const text = raw.replace(ENDS, '\n').split('\n').map((line) => {
+		if (!UNSEEN.test(line) && !PAIRED.test(line)) return line;
+		const kept = /** @type {string[]} */ ([]), open = /** @type {number[]} */ ([]);
+		for (const c of line) {
+			if (UNSEEN.test(c) || c === '\u2069' && !open.length) { removed += 1; continue; }
+			if (c === '\u2069') open.pop();
+			else if (PAIRED.test(c)) open.push(kept.length);
+			kept.push(c);
+		}
+		removed += open.length;
+		for (const at of open) kept[at] = '';
+		return kept.join('');
+	}).join('\n');
+	return { text, removed };
+};
+
+/** Characters as the service counts them: code points of what is stored. @param {string} text */
+export const count = (text) => [...clean(text).text.normalize('NFC').replace(OUTER, '')].length;
+
+/** What is pasted is shown as it will be stored, and said where something was taken out.
+ * @param {HTMLTextAreaElement} area */
+const cleaned = (area) => area.addEventListener('input', (event) => {
+	const { text, removed } = clean(area.value), said = byId('taken');
+	if (text === area.value || /** @type {InputEvent} */ (event).isComposing) return;
+	const caret = clean(area.value.slice(0, area.selectionEnd)).text.length;
+	area.value = text;
+	area.setSelectionRange(caret, caret);
+	if (!said || !removed) return;
+	said.hidden = false;
+	if (said.previousElementSibling !== area) { said.textContent = ''; area.after(said); }
+	setTimeout(() => { said.textContent = counting(said, 'taken', removed).replace('{n}', String(removed)); }, 100);
+});
 
 /** The words for a number: those of the singular where the language has it, of 0 too in French.
  * @param {HTMLElement} el @param {string} what @param {number} n */
@@ -358,6 +396,7 @@ const shortcuts = () => {
 };
 
 each('[data-found]', foundWhileTyping);
+each('textarea[name]', cleaned);
 each('[data-count]', counted);
 each('[data-autosave]', autosaved);
 each('dialog#proposal', proposed);
