@@ -145,6 +145,8 @@ const (
 	DRAFTPLACEINVALID       MessagerieErrorV1ErrorReason = "DRAFT_PLACE_INVALID"
 	DURATIONINVALID         MessagerieErrorV1ErrorReason = "DURATION_INVALID"
 	EMAILINVALID            MessagerieErrorV1ErrorReason = "EMAIL_INVALID"
+	EMAILNOTASCII           MessagerieErrorV1ErrorReason = "EMAIL_NOT_ASCII"
+	EMAILUNREACHABLE        MessagerieErrorV1ErrorReason = "EMAIL_UNREACHABLE"
 	EXPORTNOTREAD           MessagerieErrorV1ErrorReason = "EXPORT_NOT_READ"
 	FIELDDUPLICATE          MessagerieErrorV1ErrorReason = "FIELD_DUPLICATE"
 	FIELDMASKINVALID        MessagerieErrorV1ErrorReason = "FIELD_MASK_INVALID"
@@ -172,7 +174,9 @@ const (
 	PARAMETERUNKNOWN        MessagerieErrorV1ErrorReason = "PARAMETER_UNKNOWN"
 	PATHMALFORMED           MessagerieErrorV1ErrorReason = "PATH_MALFORMED"
 	PATHUNKNOWN             MessagerieErrorV1ErrorReason = "PATH_UNKNOWN"
+	PHONECOUNTRYUNSUPPORTED MessagerieErrorV1ErrorReason = "PHONE_COUNTRY_UNSUPPORTED"
 	PHONEINVALID            MessagerieErrorV1ErrorReason = "PHONE_INVALID"
+	PHONENOTMOBILE          MessagerieErrorV1ErrorReason = "PHONE_NOT_MOBILE"
 	PUBLICURLUNSET          MessagerieErrorV1ErrorReason = "PUBLIC_URL_UNSET"
 	QUERYMALFORMED          MessagerieErrorV1ErrorReason = "QUERY_MALFORMED"
 	QUEUEUNKNOWN            MessagerieErrorV1ErrorReason = "QUEUE_UNKNOWN"
@@ -300,6 +304,10 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 		return true
 	case EMAILINVALID:
 		return true
+	case EMAILNOTASCII:
+		return true
+	case EMAILUNREACHABLE:
+		return true
 	case EXPORTNOTREAD:
 		return true
 	case FIELDDUPLICATE:
@@ -354,7 +362,11 @@ func (e MessagerieErrorV1ErrorReason) Valid() bool {
 		return true
 	case PATHUNKNOWN:
 		return true
+	case PHONECOUNTRYUNSUPPORTED:
+		return true
 	case PHONEINVALID:
+		return true
+	case PHONENOTMOBILE:
 		return true
 	case PUBLICURLUNSET:
 		return true
@@ -996,7 +1008,7 @@ type MessagerieMessagingV1PostReplyRequest struct {
 	// LastMessageId Id of the last message that the author has read (lastMessageId of the conversation).
 	LastMessageId string `json:"lastMessageId"`
 
-	// Text The text: 1 to 5000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count.
+	// Text The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count.
 	Text string `json:"text"`
 }
 

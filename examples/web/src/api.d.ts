@@ -1331,10 +1331,10 @@ export interface components {
          * @description Stable, for programs to compare; docs/errors.md says when each comes and what to do. New ones may be added: have a case for those that you do not know.
          * @enum {string}
          */
-        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "DRAFT_PLACE_INVALID" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED";
+        "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "DRAFT_PLACE_INVALID" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED" | "EMAIL_NOT_ASCII" | "EMAIL_UNREACHABLE" | "PHONE_NOT_MOBILE" | "PHONE_COUNTRY_UNSUPPORTED";
         /** @description AddNoteRequest is an internal note. */
         "messagerie.messaging.v1.AddNoteRequest": {
-            /** @description The text: 1 to 2000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 2000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
             text: string;
         };
         /** @description AddNoteResponse is the conversation with its messages and notes. */
@@ -1548,7 +1548,7 @@ export interface components {
              * @description Id of the last message that the caller has read (lastMessageId of the conversation).
              */
             lastMessageId: string;
-            /** @description What the member reads: 1 to 750 characters, counted and refused as a member's message is. Required if their last message has no final answer. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description What the member reads: 1 to 750 characters, cleaned and counted as a member's message is. Required if their last message has no final answer. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
             text?: string;
         };
         /** @description CloseConversationResponse is the conversation as it is now, without messages. */
@@ -2072,7 +2072,7 @@ export interface components {
         };
         /** @description PostFollowUpRequest is a further message of the member's. */
         "messagerie.messaging.v1.PostFollowUpRequest": {
-            /** @description The text, with the limits of a first message. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 750 characters, cleaned and counted as a first message's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
             text: string;
         };
         /** @description PostFollowUpResponse is the conversation with its messages. */
@@ -2082,7 +2082,7 @@ export interface components {
         };
         /** @description PostReplyRequest is an agent's answer. */
         "messagerie.messaging.v1.PostReplyRequest": {
-            /** @description The text: 1 to 5000 characters, counted and refused as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
             text: string;
             /** @description True: the conversation is answered. False: another answer will follow. */
             final?: boolean;
@@ -2106,9 +2106,9 @@ export interface components {
         };
         /** @description Preferences are how a member is reached, and on which occasions: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.Preferences": {
-            /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
+            /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. White space and characters that nobody sees are taken out, apostrophes of writing programs mended, and the domain is answered in lower case and A-labels (xn--). Refused are EMAIL_INVALID, EMAIL_NOT_ASCII before the @, EMAIL_UNREACHABLE for an end that no domain has. */
             email: string;
-            /** @description Telephone of the member's choice, in E.164 or as written in France, and answered in E.164; empty: the account's. */
+            /** @description Mobile telephone of the member's choice, of any French numbering plan as it is dialled in France (0692 12 34 56 is of Réunion), or of another country with + or 00, and answered in E.164; empty: the account's. Refused are PHONE_INVALID, PHONE_NOT_MOBILE, and PHONE_COUNTRY_UNSUPPORTED where this installation sends no SMS. */
             phone: string;
             /**
              * @description Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
@@ -2129,12 +2129,16 @@ export interface components {
             readonly pendingEmail: string;
             /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
             readonly pendingPhone: string;
+            /** @description Why the account's e-mail address is not used, by the name of the ErrorReason that such a choice is refused with; empty if it is, or the account has none. */
+            readonly accountEmailFault: string;
+            /** @description Why the account's telephone is not used, likewise. */
+            readonly accountPhoneFault: string;
         };
         /** @description Preferences are how a member is reached, and on which occasions: what they have chosen, and beside it what their account says, which holds where they have chosen nothing. */
         "messagerie.messaging.v1.PreferencesInput": {
-            /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. */
+            /** @description E-mail address of the member's choice, at most 254 characters; empty: the account's. White space and characters that nobody sees are taken out, apostrophes of writing programs mended, and the domain is answered in lower case and A-labels (xn--). Refused are EMAIL_INVALID, EMAIL_NOT_ASCII before the @, EMAIL_UNREACHABLE for an end that no domain has. */
             email?: string;
-            /** @description Telephone of the member's choice, in E.164 or as written in France, and answered in E.164; empty: the account's. */
+            /** @description Mobile telephone of the member's choice, of any French numbering plan as it is dialled in France (0692 12 34 56 is of Réunion), or of another country with + or 00, and answered in E.164; empty: the account's. Refused are PHONE_INVALID, PHONE_NOT_MOBILE, and PHONE_COUNTRY_UNSUPPORTED where this installation sends no SMS. */
             phone?: string;
             /**
              * @description Language of notifications of the member's choice, "fr" or "en"; empty: the account's.
@@ -2155,6 +2159,10 @@ export interface components {
             readonly pendingEmail?: string;
             /** @description Telephone that was chosen and holds once it is confirmed, likewise. */
             readonly pendingPhone?: string;
+            /** @description Why the account's e-mail address is not used, by the name of the ErrorReason that such a choice is refused with; empty if it is, or the account has none. */
+            readonly accountEmailFault?: string;
+            /** @description Why the account's telephone is not used, likewise. */
+            readonly accountPhoneFault?: string;
         };
         /** @description Reading is that a service of the fund has read a conversation. */
         "messagerie.messaging.v1.Reading": {
@@ -2336,7 +2344,7 @@ export interface components {
         "messagerie.messaging.v1.SaveTemplateRequest": {
             /** @description The title, 1 to 80 characters; white space in it becomes single spaces. */
             title: string;
-            /** @description The text, 1 to 5000 characters, refused as a reply's is. Variables lose the white space within their braces. */
+            /** @description The text, 1 to 5000 characters, cleaned as a reply's is. Variables lose the white space within their braces. */
             text: string;
             /** @description Code of a queue; empty: all. */
             queue?: string;
@@ -2404,7 +2412,7 @@ export interface components {
              * @description Version of the taxonomy the selection was made in.
              */
             taxonomyVersion: number;
-            /** @description The text: 10 to 750 characters, counted as Unicode code points after CRLF to LF, NFC and trimming. NUL, control characters other than tab and newline, and bidi overrides are refused. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 10 to 750 characters. It is cleaned, and then counted as Unicode code points: every line end (CRLF, CR, VT, FF, NEL, U+2028, U+2029) becomes LF; other control characters but the tab, bidirectional embeddings and overrides, and isolates without their other half on the same line are taken out; then NFC, and outer white space is trimmed. One that shows nothing is refused (BODY_BLANK). The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
             text: string;
         };
         /** @description SubmitMessageResponse is the stored recap. */
@@ -3090,7 +3098,7 @@ export interface components {
             };
             content?: never;
         };
-        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, LAST_MESSAGE_REQUIRED, CLOSING_TEXT_REQUIRED, REFERENCE_INVALID, SEARCH_INVALID, AGENT_UNKNOWN, TEMPLATE_VARIABLE_UNKNOWN, FILTERS_CONTRADICTORY, DRAFT_PLACE_INVALID, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED. */
+        /** @description The request is not what the operation takes. Reasons: CREDENTIALS_AMBIGUOUS, REQUEST_MISSING, REQUEST_MALFORMED, PATH_MALFORMED, QUERY_MALFORMED, PARAMETER_UNKNOWN, PARAMETER_DUPLICATE, BODY_UNEXPECTED, BODY_UNREADABLE, JSON_MALFORMED, FIELD_UNKNOWN, FIELD_DUPLICATE, REQUIRED, TOO_SHORT, TOO_LONG, TOO_FEW, TOO_MANY, NOT_UNIQUE, OUT_OF_RANGE, UUID_INVALID, FORMAT_INVALID, VALUE_UNKNOWN, VALUE_INVALID, CONFIRMATION_REQUIRED, CONTROL_CHARACTERS, TIMESTAMP_INVALID, DURATION_INVALID, FIELD_MASK_INVALID, PAGE_TOKEN_INVALID, IDEMPOTENCY_KEY_REQUIRED, IDEMPOTENCY_KEY_INVALID, SELECTION_INVALID, AUDIENCE_NOT_SERVED, TAXONOMY_VERSION_REQUIRED, TAXONOMY_VERSION_OUTDATED, TAXONOMY_VERSION_UNKNOWN, THEME_UNKNOWN, THEME_NOT_FOR_AUDIENCE, TOPIC_REQUIRED, TOPIC_UNKNOWN, TOPIC_NOT_FOR_AUDIENCE, REASON_REQUIRED, REASON_UNKNOWN, REASON_NOT_FOR_AUDIENCE, SERVICE_NOT_OFFERED, QUEUE_UNKNOWN, BODY_NOT_UTF8, BODY_CHARACTER_FORBIDDEN, BODY_TOO_SHORT, BODY_TOO_LONG, BODY_BLANK, LAST_MESSAGE_REQUIRED, CLOSING_TEXT_REQUIRED, REFERENCE_INVALID, SEARCH_INVALID, AGENT_UNKNOWN, TEMPLATE_VARIABLE_UNKNOWN, FILTERS_CONTRADICTORY, DRAFT_PLACE_INVALID, TITLE_INVALID, EMAIL_INVALID, PHONE_INVALID, DEAD_LETTER_ID_INVALID, REPORT_MALFORMED, EMAIL_NOT_ASCII, EMAIL_UNREACHABLE, PHONE_NOT_MOBILE, PHONE_COUNTRY_UNSUPPORTED. */
         BadRequest: {
             headers: {
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -4611,7 +4619,9 @@ export interface operations {
                      *         "accountPhone": "+33612345678",
                      *         "accountLocale": "fr",
                      *         "pendingEmail": "",
-                     *         "pendingPhone": ""
+                     *         "pendingPhone": "",
+                     *         "accountEmailFault": "account_email_fault",
+                     *         "accountPhoneFault": "account_phone_fault"
                      *       }
                      *     }
                      */
@@ -4671,7 +4681,9 @@ export interface operations {
                      *         "accountPhone": "+33612345678",
                      *         "accountLocale": "fr",
                      *         "pendingEmail": "",
-                     *         "pendingPhone": ""
+                     *         "pendingPhone": "",
+                     *         "accountEmailFault": "account_email_fault",
+                     *         "accountPhoneFault": "account_phone_fault"
                      *       }
                      *     }
                      */
@@ -4734,7 +4746,9 @@ export interface operations {
                      *         "accountPhone": "+33612345678",
                      *         "accountLocale": "fr",
                      *         "pendingEmail": "",
-                     *         "pendingPhone": ""
+                     *         "pendingPhone": "",
+                     *         "accountEmailFault": "account_email_fault",
+                     *         "accountPhoneFault": "account_phone_fault"
                      *       }
                      *     }
                      */
@@ -4844,7 +4858,9 @@ export interface operations {
                      *         "accountPhone": "+33612345678",
                      *         "accountLocale": "fr",
                      *         "pendingEmail": "",
-                     *         "pendingPhone": ""
+                     *         "pendingPhone": "",
+                     *         "accountEmailFault": "account_email_fault",
+                     *         "accountPhoneFault": "account_phone_fault"
                      *       },
                      *       "drafts": [
                      *         {

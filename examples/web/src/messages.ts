@@ -12,7 +12,7 @@ const statuses: Partial<Record<NonNullable<Conversation['status']>, string>> = {
 const stands = ({ status }: Conversation): string => (status && statuses[status]) ?? '';
 const pageSize = 20;
 // The bounds of a first message are also a follow-up's.
-const min = 10, max = 750;
+const min = 1, max = 750; // of a further message
 
 /** list is the member's conversations, the latest first, page by page. */
 export async function list(): Promise<View> {
