@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/descriptorpb"
 
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
@@ -60,8 +62,10 @@ func TestReasonsAreGiven(t *testing.T) {
 		}
 	}
 	for number, name := range errorpb.ErrorReason_name {
-		if number != 0 && !given[name] {
-			t.Errorf("nothing gives %s", name)
+		value := errorpb.ErrorReason(number).Descriptor().Values().ByNumber(protoreflect.EnumNumber(number))
+		options, _ := value.Options().(*descriptorpb.EnumValueOptions)
+		if number != 0 && given[name] == options.GetDeprecated() {
+			t.Errorf("%s: given %t, deprecated %t", name, given[name], options.GetDeprecated())
 		}
 	}
 	if len(given) < 50 {

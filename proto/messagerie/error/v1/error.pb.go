@@ -116,7 +116,8 @@ const (
 	ErrorReason_SERVICE_NOT_OFFERED       ErrorReason = 72
 	ErrorReason_QUEUE_UNKNOWN             ErrorReason = 73
 	// Conversations, drafts and their texts.
-	ErrorReason_BODY_NOT_UTF8             ErrorReason = 74
+	ErrorReason_BODY_NOT_UTF8 ErrorReason = 74
+	// Deprecated: Marked as deprecated in messagerie/error/v1/error.proto.
 	ErrorReason_BODY_CHARACTER_FORBIDDEN  ErrorReason = 75
 	ErrorReason_BODY_TOO_SHORT            ErrorReason = 76
 	ErrorReason_BODY_TOO_LONG             ErrorReason = 77
@@ -562,7 +563,7 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\x04when\x18\x02 \x01(\tR\x04when\x12\x16\n" +
 	"\x06remedy\x18\x03 \x01(\tR\x06remedy\x12\x0e\n" +
 	"\x02fr\x18\x04 \x01(\tR\x02fr\x12\x0e\n" +
-	"\x02en\x18\x05 \x01(\tR\x02en*ȅ\x02\n" +
+	"\x02en\x18\x05 \x01(\tR\x02en*ʅ\x02\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x83\x03\n" +
 	"\bINTERNAL\x10\x01\x1a\xf4\x02\xca\xdb\x18\xef\x02\n" +
@@ -723,9 +724,9 @@ const file_messagerie_error_v1_error_proto_rawDesc = "" +
 	"\rQUEUE_UNKNOWN\x10I\x1a\x8f\x01\xca\xdb\x18\x8a\x01\n" +
 	"\x10INVALID_ARGUMENT\x12\x1ethe taxonomy has no such queue\x1a\x1esee the queues of the taxonomy\"\x1aCette file n’existe pas.*\x1aThis queue does not exist.\x12\x84\x02\n" +
 	"\rBODY_NOT_UTF8\x10J\x1a\xf0\x01\xca\xdb\x18\xeb\x01\n" +
-	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb1\x02\n" +
-	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\x92\x02\xca\xdb\x18\x8d\x02\n" +
-	"\x10INVALID_ARGUMENT\x12Pno longer: control characters and bidirectional overrides are taken out of texts\x1a\x04none\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*KThe text contains a character that is not accepted, at position {position}.\x12\xf0\x02\n" +
+	"\x10INVALID_ARGUMENT\x12\x1bthe text is not valid UTF-8\x1a\tencode it\"bL’application a envoyé une demande incorrecte. Signalez-le en donnant le numéro de la demande.*KThe application sent an invalid request. Report it with the request number.\x12\xb3\x02\n" +
+	"\x18BODY_CHARACTER_FORBIDDEN\x10K\x1a\x94\x02\xca\xdb\x18\x8d\x02\n" +
+	"\x10INVALID_ARGUMENT\x12Pno longer: control characters and bidirectional overrides are taken out of texts\x1a\x04none\"TLe texte contient un caractère qui n’est pas accepté, à la position {position}.*KThe text contains a character that is not accepted, at position {position}.\b\x01\x12\xf0\x02\n" +
 	"\x0eBODY_TOO_SHORT\x10L\x1a\xdb\x02\xca\xdb\x18\xd6\x02\n" +
 	"\x10INVALID_ARGUMENT\x12|the text has metadata.actual characters and needs metadata.limit, counted as code points after outer white space was trimmed\x1a\x19let the person write more\"ZVotre texte est trop court. Caractères comptés : {actual} ; il en faut au moins {limit}.*MYour text is too short. Characters counted: {actual}; the minimum is {limit}.\x12\xcc\x02\n" +
 	"\rBODY_TOO_LONG\x10M\x1a\xb8\x02\xca\xdb\x18\xb3\x02\n" +
