@@ -40,7 +40,7 @@ func showSignIn(v *visit.Visit) error {
 	_, isKept := kept.Carried(v.Seal, v.R)
 	return v.Show(http.StatusOK, "signin", map[string]any{
 		"Return": back, "Agent": v.R.FormValue("pour") == string(session.Agent),
-		"Back": v.R.FormValue("retour") != "", "Kept": back == visit.HandBack && isKept,
+		"Back": v.R.FormValue("retour") != "", "Kept": isKept,
 	})
 }
 
@@ -65,6 +65,10 @@ func finishSignIn(v *visit.Visit) error {
 		return status.Error(codes.Unavailable, err.Error())
 	case back == "":
 		back = "/"
+	}
+	// Whichever way they have come, by the browser's Back or by another link.
+	if _, waits := kept.Carried(v.Seal, v.R); waits {
+		back = visit.HandBack
 	}
 	return v.Redirect(back)
 }

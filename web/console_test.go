@@ -622,7 +622,7 @@ func TestAgent_Closing(t *testing.T) {
 	// What was begun to be answered is not sent by closing, and stays.
 	f.on("AgentService/CloseConversation", answers(&messagingpb.CloseConversationResponse{}))
 	f.calls()
-	b.led(b.post(at+"/clore", url.Values{"dernier": {lastID}, "texte": {"Bonjour"}}), at)
+	b.led(b.post(at+"/clore", url.Values{"dernier": {lastID}, "texte": {"Bonjour"}, "definitive": {"1"}}), at)
 	calls := f.calls()
 	if calls[0].request.(*messagingpb.CloseConversationRequest).GetText() != "" || calls[1].request.(*messagingpb.AgentServiceSaveDraftRequest).GetText() != "Bonjour" {
 		t.Errorf("asked for %v", calls)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -42,9 +43,12 @@ func TestFollowUp_Draft(t *testing.T) {
 	}
 	// What was sent, whatever the answer was, is not offered again.
 	first := sampleConversation().GetMessages()[0].GetText()
-	f.keep(&messagingpb.Draft{Id: id, Text: "\r\n" + first})
-	if w := b.get(at); !has(w, []string{"data-autosave"}) || has(w, []string{first + "</textarea>"}) {
-		t.Errorf("what is in the conversation is in the field: %s", text(w))
+	said := sampleConversation().GetMessages()[0].GetCreateTime().AsTime()
+	for saved, offered := range map[time.Time]bool{said: false, said.Add(-time.Minute): false, said.Add(time.Second): true} {
+		f.keep(&messagingpb.Draft{Id: id, Text: "\r\n" + first, UpdateTime: timestamppb.New(saved)})
+		if w := b.get(at); !has(w, []string{"data-autosave"}) || has(w, []string{first + "</textarea>"}) != offered {
+			t.Errorf("saved %s, sent %s: %s", saved, said, text(w))
+		}
 	}
 	f.keep(&messagingpb.Draft{Id: id, Text: written})
 	closed := sampleConversation()
@@ -57,9 +61,14 @@ func TestFollowUp_Draft(t *testing.T) {
 	f.on("MessagingService/GetDraft", refuses(status.Error(codes.Unavailable, "")))
 	b.shows(b.get(at), http.StatusOK, "Ajouter un message")
 	f.calls()
-	b.post(at+"/suite", url.Values{"cle": {otherID}, "texte": {written}})
-	if gone, _ := one[*messagingpb.DeleteDraftRequest](t, f.gateway, "MessagingService/DeleteDraft"); gone.GetId() != id {
-		t.Errorf("deleted %v", gone)
+	b.post(at+"/suite", url.Values{"cle": {otherID}, "texte": {written}, "etag": {`"seen"`}})
+	if gone, header := one[*messagingpb.DeleteDraftRequest](t, f.gateway, "MessagingService/DeleteDraft"); gone.GetId() != id || strings.Join(header.Get("if-match"), "") != `"seen"` {
+		t.Errorf("deleted %v, %v", gone, header)
+	}
+	// What another tab has saved, of which this one has seen nothing, stays.
+	b.post(at+"/suite", url.Values{"cle": {otherID}, "texte": {written}, "etag": {""}})
+	if slices.Contains(f.names(), "MessagingService/DeleteDraft") {
+		t.Error("a draft that the page has not seen is deleted")
 	}
 	for code, answer := range map[codes.Code]int{
 		codes.FailedPrecondition: http.StatusPreconditionFailed, codes.InvalidArgument: http.StatusUnprocessableEntity,

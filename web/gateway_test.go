@@ -88,7 +88,7 @@ func newGateway(t *testing.T) *gateway {
 		"MessagingService/HideConversation":     answers(&messagingpb.HideConversationResponse{}),
 		"MessagingService/ShowConversation":     answers(&messagingpb.ShowConversationResponse{}),
 		"MessagingService/PostFollowUp":         answers(&messagingpb.PostFollowUpResponse{}),
-		"MessagingService/ListDrafts":           answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{{Id: draftID, Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille", UpdateTime: timestamppb.New(sent)}, {Id: otherID, Audience: taxonomypb.Audience_EXPLOITANT, UpdateTime: timestamppb.New(sent)}}}),
+		"MessagingService/ListDrafts":           answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{{Id: draftID, Audience: taxonomypb.Audience_PARTICULIER, Theme: "famille", UpdateTime: timestamppb.New(sent), Excerpt: "Bonjour, où en est…"}, {Id: otherID, Audience: taxonomypb.Audience_EXPLOITANT, UpdateTime: timestamppb.New(sent), Excerpt: "Bonjour, où en est…"}}}),
 		"MessagingService/GetDraft":             g.getDraft,
 		"MessagingService/SaveDraft":            g.saveDraft,
 		"MessagingService/DeleteDraft":          answers(&messagingpb.DeleteDraftResponse{}),

@@ -142,6 +142,9 @@ func confirmations() (all []situation) {
 		return answers(&messagingpb.GetConversationResponse{Conversation: c})
 	}
 	all = append(sortedStates(all), []situation{
+		{name: "not sent: reused, and no other draft can be made", on: on{
+			"MessagingService/SubmitMessage": refuses(refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil)), "MessagingService/SaveDraft": away,
+		}, do: send},
 		{name: "sent: nobody can tell how the member is reached", on: on{"MessagingService/GetPreferences": away}, do: send},
 		{name: "sent: no delay", on: on{"MessagingService/SubmitMessage": answers(&messagingpb.SubmitMessageResponse{Conversation: waiting(time.Now())})}, do: send},
 		{name: "sent: loaded again when it is late", do: again(func(*browser) {})},
@@ -258,8 +261,8 @@ func lists() []situation {
 		{name: "home: drafts of two profiles, and of a further message", who: twoRoles, on: on{
 			"MessagingService/ListConversations": listOf(nil, ""),
 			"MessagingService/ListDrafts": answers(&messagingpb.ListDraftsResponse{Drafts: []*messagingpb.Draft{
-				{Id: draftID, Audience: mine, UpdateTime: timestamppb.New(sent), ExpireTime: timestamppb.New(sent)},
-				{Id: otherID, Audience: others, UpdateTime: timestamppb.New(sent), ExpireTime: timestamppb.New(sent)},
+				{Id: draftID, Audience: mine, Excerpt: "Bonjour", UpdateTime: timestamppb.New(sent), ExpireTime: timestamppb.New(sent)},
+				{Id: otherID, Audience: others, Excerpt: "Bonjour", UpdateTime: timestamppb.New(sent), ExpireTime: timestamppb.New(sent)},
 				{Id: conversationID, ConversationId: conversationID, ConversationReference: reference, UpdateTime: timestamppb.New(sent), ExpireTime: timestamppb.New(sent)},
 			}}),
 		}, do: opened("/messagerie")},
@@ -327,6 +330,15 @@ func settings() []situation {
 		{name: "preferences: a number abroad", on: on{"MessagingService/ReplacePreferences": refuses(refused(codes.InvalidArgument, "PHONE_COUNTRY_UNSUPPORTED", nil, "preferences.phone"))}, do: posted("/preferences", "telephone", "+41791234567")},
 		{name: "preferences: an account that cannot be reached", on: on{"MessagingService/GetPreferences": answers(&messagingpb.GetPreferencesResponse{Preferences: unreached})}, do: opened("/preferences")},
 		{name: "preferences: the service is away", on: on{"MessagingService/ReplacePreferences": away}, do: posted("/preferences", "email", "j@example.org")},
+		{name: "handed back: on another page until it is sent", do: func(b *browser) *httptest.ResponseRecorder {
+			held := b.cookies[session.Cookie]
+			form := formsOf(b.t, b.get("/messagerie/conversations/"+conversationID))[0]
+			form.values.Set("texte", written)
+			delete(b.cookies, session.Cookie)
+			b.post(form.action, form.values)
+			b.cookies[session.Cookie] = held
+			return b.get("/aide")
+		}},
 		{name: "personal data", do: opened("/donnees-personnelles")},
 		{name: "erasure: not confirmed", do: posted("/donnees-personnelles/effacement")},
 		{name: "erasure: done", do: posted("/donnees-personnelles/effacement", "confirmer", "oui")},

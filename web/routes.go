@@ -20,6 +20,7 @@ func (s *site) routes(mux *http.ServeMux) {
 	page("POST /deconnexion", signOut)
 	page("POST /langue", setLanguage)
 	page("GET "+visit.HandBack, (*visit.Visit).ShowKept)
+	page("POST "+visit.HandBack, (*visit.Visit).DropKept)
 	page("GET /session", keepSession)
 	page("POST /session", keepSession)
 	page("GET /aide", visit.Static("help"))

@@ -56,7 +56,9 @@ func TestWrite_OneMessage(t *testing.T) {
 	b.shows(w, http.StatusOK, "Un service en ligne peut vous répondre plus vite", "« Consulter mes paiements » peut vous répondre tout de suite.", "J’utilise le service en ligne", calendar.Announced(f.ByLanguage["fr"], time.Now(), 3), "Famille › Allocations › Paiement absent", "Entre 10 et 750 caractères")
 	w = b.led(b.post(at+"message", recapForm(written)), at+"recapitulatif")
 	b.shows(w, http.StatusOK, "Étape 5 sur 5", written, "Paiement absent")
-	w = b.led(b.post(at+"envoyer", recapForm(written)), "/messagerie/confirmation/"+conversationID)
+	sending := recapForm(written)
+	sending.Set("etag", `"seen"`)
+	w = b.led(b.post(at+"envoyer", sending), "/messagerie/confirmation/"+conversationID)
 	b.shows(w, http.StatusOK, reference, "Reçu le lundi 23 novembre 2026 par : Service famille", "avant le vendredi 27 novembre",
 		"Un accusé de réception part à j…e@example.org, et un SMS de confirmation au 06 .. .. .. 78.")
 	calls := f.calls()
@@ -576,7 +578,20 @@ func TestSend_Refused(t *testing.T) {
 		}
 	}
 	f.on("MessagingService/SubmitMessage", refuses(refused(codes.AlreadyExists, "IDEMPOTENCY_KEY_REUSED", nil)))
-	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusConflict, "Un message est déjà parti depuis ce brouillon")
+	f.calls()
+	w = b.post(at+"envoyer", recapForm(written))
+	again, _ := one[*messagingpb.SaveDraftRequest](t, f.gateway, "MessagingService/SaveDraft")
+	if again.GetId() == draftID || again.GetText() != written {
+		t.Errorf("begun again as %v", again)
+	}
+	if to := w.Header().Get("Location"); to != "/messagerie/brouillons/"+again.GetId()+"/recapitulatif" {
+		t.Errorf("led to %s", to)
+	}
+	if w = b.follow(w, jeanne); !strings.Contains(told(w), "Celui-ci n’est pas envoyé : c’est un nouveau message.") {
+		t.Errorf("the page says %q", told(w))
+	}
+	f.on("MessagingService/SaveDraft", refuses(status.Error(codes.Unavailable, "")))
+	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusConflict, "Un message est déjà parti depuis ce brouillon", written)
 	f.on("MessagingService/SubmitMessage", refuses(status.Error(codes.Unavailable, "")))
 	b.shows(b.post(at+"envoyer", recapForm(written)), http.StatusServiceUnavailable, "Ce que vous avez écrit", written)
 }

@@ -36,6 +36,7 @@ func (v *visitor) showConversation() error {
 	}
 	opened := desk.Opened(c, v.Session.Supervisor, v.R.FormValue("retour"))
 	opened.Begun(v.begun(c.GetId()))
+	opened.Typed.Final = v.R.FormValue(desk.Partial) == ""
 	page, err := v.conversationPage(opened)
 	if err != nil {
 		return err
@@ -151,10 +152,19 @@ func (v *visitor) prepare(id string, typed desk.Typed) error {
 	return v.Show(code, "agent", page, faults...)
 }
 
+// gonePage says that an act was done whose conversation the agent does not see any more, and has
+// what else was typed.
+type gonePage struct{ Done, Text, Note, Back string }
+
 // left shows the conversation after an act that was done, or before it is left, with what else
 // was typed and could not be kept as a draft.
 func (v *visitor) left(id string, typed desk.Typed, err error) error {
 	c, readErr := v.conversation(id)
+	if done := typed.Done(v.Pages); status.Code(readErr) == codes.NotFound && done != "" {
+		// It has gone out of the agent's sight, and its drafts with it.
+		text, note := typed.Left()
+		return v.Show(http.StatusOK, "gone", gonePage{Done: done, Text: text, Note: note, Back: typed.Back})
+	}
 	if readErr != nil {
 		return err //nolint:nilerr // what was typed is shown with the reason why it is not kept
 	}
@@ -164,6 +174,7 @@ func (v *visitor) left(id string, typed desk.Typed, err error) error {
 	}
 	opened := desk.Opened(c, v.Session.Supervisor, typed.Back)
 	opened.Typed.Text, opened.Typed.Note = typed.Left()
+	opened.Typed.Final = typed.Final
 	_, opened.Typed.Tag = v.begun(id) // what another tab has written is replaced next time
 	page, readErr := v.conversationPage(opened)
 	if readErr != nil {

@@ -126,5 +126,16 @@ func (t Typed) After(id string) string {
 	if t.Act == Release || t.Act == Transfer {
 		return t.Back
 	}
-	return Path(id, t.Back)
+	at := Path(id, t.Back)
+	if text, _ := t.Left(); text == "" || t.Final {
+		return at
+	}
+	// The reply that is left was not to be the last: the page that comes does not tick that again.
+	if strings.Contains(at, "?") {
+		return at + "&" + Partial + "=1"
+	}
+	return at + "?" + Partial + "=1"
 }
+
+// Partial is the parameter of a conversation's page with a reply begun that is not to be the last.
+const Partial = "partielle"

@@ -142,10 +142,13 @@ const (
 
 // Carry puts a form into cookies, to be handed back after the sign-in. It reports false for
 // one that does not fit, or that does not say whose it is.
-func Carry(s *session.Sealer, w http.ResponseWriter, form Form) bool {
+func Carry(s *session.Sealer, w http.ResponseWriter, r *http.Request, form Form) bool {
 	var author string
 	if !s.Open(Author, form.Author, &author) {
 		return false
+	}
+	if other, ok := Carried(s, r); ok && !slices.Equal(other.Typed, form.Typed) && s.Open(Author, other.Author, new(string)) {
+		return false // another tab's, which was told that it is handed back
 	}
 	sealed, err := s.Seal(cookie, form.packed())
 	if err != nil || len(sealed) > bytesMost {

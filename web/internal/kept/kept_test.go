@@ -78,7 +78,8 @@ func TestCarry(t *testing.T) {
 	}
 	form := Form{Action: "/messagerie/conversations/c/suite", Typed: []Field{{"texte", text}}, Fields: []Field{{"cle", "k"}}, Author: Sign(s, jeanne)}
 	w := httptest.NewRecorder()
-	if !Carry(s, w, form) {
+	empty := httptest.NewRequest(http.MethodPost, "/", nil)
+	if !Carry(s, w, empty, form) {
 		t.Fatal("it does not fit")
 	}
 	if head := strings.Join(w.Header().Values("Set-Cookie"), ""); len(head) > 4000 {
@@ -105,8 +106,17 @@ func TestCarry(t *testing.T) {
 			t.Errorf("it is said to be by %+v", other)
 		}
 	}
+	// Sent again it is carried on; what another tab has does not take its place.
+	if !Carry(s, httptest.NewRecorder(), r, form) {
+		t.Error("it is not carried on")
+	}
+	second := form
+	second.Typed = []Field{{"texte", "De l’autre onglet."}}
+	if Carry(s, httptest.NewRecorder(), r, second) {
+		t.Error("another tab's is carried in its place")
+	}
 	form.Author = ""
-	if Carry(s, httptest.NewRecorder(), form) {
+	if Carry(s, httptest.NewRecorder(), empty, form) {
 		t.Error("what is nobody's is carried")
 	}
 	if Sign(s, nil) != "" || Sign(s, &session.Session{Realm: session.Member}) != "" {

@@ -47,8 +47,9 @@ func (v *visitor) showConversation() error {
 		return err
 	}
 	page := v.conversationPage(resp.GetConversation())
-	if page.Text, page.Tag = v.begun(resp.GetConversation().GetId()); writing.Sent(page.GetMessages(), page.Text) {
-		page.Text = ""
+	var draft *messagingpb.Draft
+	if draft, page.Tag = v.begun(resp.GetConversation().GetId()); !writing.Sent(page.GetMessages(), draft) {
+		page.Text = draft.GetText()
 	}
 	if resp.GetConversation().GetUnread() {
 		messages := resp.GetConversation().GetMessages()
@@ -116,8 +117,7 @@ func (v *visitor) followUp() error {
 	if err != nil {
 		return v.notAdded(id, key, text, err)
 	}
-	// A draft that stays is deleted when it is old.
-	_, _ = v.members.DeleteDraft(v.Ctx, &messagingpb.DeleteDraftRequest{Id: id})
+	v.drop(id)
 	v.Flash(v.Tr("Votre message est ajouté à la conversation.", "Your message was added to the conversation."))
 	return v.Redirect("/messagerie/conversations/" + id)
 }
@@ -134,6 +134,10 @@ func (v *visitor) notAdded(id, key, text string, err error) error {
 	}
 	page := v.conversationPage(resp.GetConversation())
 	page.Key, page.Text, page.Tag = key, text, v.R.PostFormValue("etag")
+	if resp.GetConversation().GetStatus() == messagingpb.Status_CLOSED {
+		// There is no form any more that would carry it on.
+		_, _ = v.members.SaveDraft(v.IfSeen(page.Tag), &messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: text})
+	}
 	if reason := refusal.Reason(err); reason == "DRAFT_CHANGED" || reason == "DRAFT_EXISTS" {
 		_, page.Tag = v.begun(id) // read, it may be replaced
 	}

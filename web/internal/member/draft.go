@@ -15,13 +15,23 @@ import (
 
 // begun is what a member has begun to write further in a conversation, and the tag of its
 // draft; empty where there is none, or nobody can tell.
-func (v *visitor) begun(conversation string) (text, tag string) {
+func (v *visitor) begun(conversation string) (draft *messagingpb.Draft, tag string) {
 	var header metadata.MD
 	resp, err := v.members.GetDraft(v.Ctx, &messagingpb.GetDraftRequest{Id: conversation}, grpc.Header(&header))
 	if err != nil {
-		return "", ""
+		return nil, ""
 	}
-	return v.Cleaned(resp.GetDraft().GetText()), visit.TagOf(header)
+	draft = resp.GetDraft()
+	draft.Text = v.Cleaned(draft.GetText())
+	return draft, visit.TagOf(header)
+}
+
+// drop deletes the draft of what was sent, as the page of it has seen it: what another tab has
+// saved since stays. A draft that stays is deleted when it is old.
+func (v *visitor) drop(id string) {
+	if tag := v.R.PostFormValue("etag"); tag != "" {
+		_, _ = v.members.DeleteDraft(v.IfSeen(tag), &messagingpb.DeleteDraftRequest{Id: id})
+	}
 }
 
 // saveFurther stores what is in the field of a conversation's page, for its script.
@@ -39,7 +49,7 @@ func (v *visitor) keepFurther() error {
 	}
 	_, err := v.members.SaveDraft(v.IfSeen(tag), &messagingpb.SaveDraftRequest{Id: id, ConversationId: id, Text: text})
 	if status.Code(err) == codes.FailedPrecondition {
-		if now, _ := v.begun(id); now == text {
+		if now, _ := v.begun(id); now.GetText() == text {
 			return nil
 		}
 	}

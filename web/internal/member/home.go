@@ -103,6 +103,9 @@ func (v *visitor) addDoors(page *homePage) error {
 	}
 	for _, draft := range drafts.GetDrafts() {
 		// A further message is sent under its conversation's profile, whichever the member acts as.
+		if draft.GetConversationId() == "" && draft.GetExcerpt() == "" && draft.GetText() == "" {
+			continue // something was chosen, and nothing written
+		}
 		if draft.GetConversationId() != "" || slices.Contains(v.Session.Audiences(), draft.GetAudience()) {
 			page.Drafts = append(page.Drafts, draft)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -28,8 +29,7 @@ func (v *visitor) send() error {
 	if err != nil {
 		return v.unsent(req, err)
 	}
-	// A draft that stays is deleted when it is old; sent again, it is this message.
-	_, _ = v.members.DeleteDraft(v.Ctx, &messagingpb.DeleteDraftRequest{Id: id})
+	v.drop(id)
 	v.remember(receipt.Of(resp.GetConversation(), resp.GetExpectedDelay()))
 	return v.Redirect("/messagerie/confirmation/" + resp.GetConversation().GetId())
 }
@@ -38,6 +38,8 @@ func (v *visitor) send() error {
 func (v *visitor) unsent(req *messagingpb.SubmitMessageRequest, err error) error {
 	reason := refusal.Reason(err)
 	switch {
+	case reason == "IDEMPOTENCY_KEY_REUSED":
+		return v.another(err)
 	case strings.HasPrefix(reason, "BODY_"):
 		d, treeErr := v.formDraft()
 		if treeErr != nil {
@@ -54,6 +56,23 @@ func (v *visitor) unsent(req *messagingpb.SubmitMessageRequest, err error) error
 		return v.Redirect(writing.Path(v.R.PathValue("id"), writing.Recap))
 	}
 	return err
+}
+
+// another makes another draft of what was written, where a message with other words has left from
+// the first: in another tab, or before an answer that was lost.
+func (v *visitor) another(cause error) error {
+	d, err := v.formDraft()
+	if err != nil {
+		return err
+	}
+	d.Id = uuid.NewString()
+	if v.save(d) != nil {
+		return cause // which shows what was written
+	}
+	v.drop(v.R.PathValue("id"))
+	v.Flash(v.Tr("Un premier message est déjà parti de ce brouillon, avec un autre texte. Celui-ci n’est pas envoyé : c’est un nouveau message.",
+		"A first message was already sent from this draft, with another text. This one is not sent: it is a new message."))
+	return v.Redirect(d.Path(writing.Recap))
 }
 
 // remember keeps what the confirmation shows, with how the member is reached now.

@@ -63,6 +63,8 @@ type View struct {
 	Faults []Fault
 	// Flash is what was just done.
 	Flash string
+	// Waits is whether something that was typed before the sign-in is not sent yet.
+	Waits bool
 	// Removed says that something was taken out of what was typed.
 	Removed string
 	// Shortcuts are whether the console's single keys are on.

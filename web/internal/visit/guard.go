@@ -99,7 +99,7 @@ func (s *Site) Member(serve func(*Visit) error) http.HandlerFunc {
 			return refusal.ErrWrongSide
 		case v.Session.Audience == 0 && v.R.URL.Path != "/profil":
 			back := v.here()
-			if form, ok := kept.Of(v.R); ok && kept.Carry(v.Seal, v.W, form) {
+			if form, ok := kept.Of(v.R); ok && kept.Carry(v.Seal, v.W, v.R, form) {
 				back = HandBack
 			}
 			return v.lead("/profil?retour=" + url.QueryEscape(back))

@@ -51,7 +51,7 @@ func (v *Visit) signInKeeping(who session.Realm) error {
 		return v.signIn(who)
 	}
 	to := url.Values{"pour": {string(who)}, "retour": {HandBack}}
-	if kept.Carry(v.Seal, v.W, form) {
+	if kept.Carry(v.Seal, v.W, v.R, form) {
 		return v.Redirect("/connexion?" + to.Encode())
 	}
 	to.Del("retour")
@@ -73,7 +73,7 @@ func (v *Visit) Translate(to string) error {
 	return v.handBack(&form, back, v.Tr("Rien n’a encore été envoyé.", "Nothing has been sent yet."))
 }
 
-// handBack shows what was typed, to be sent or not.
+// handBack shows what was typed, to be sent or not: to go back to a page, or to be forgotten.
 func (v *Visit) handBack(form *kept.Form, back, text string) error {
 	return v.Show(http.StatusOK, "kept", keptPage{refusal.Problem{
 		Code: http.StatusOK, Title: v.Tr("Voici ce que vous avez écrit", "Here is what you had written"),
@@ -109,11 +109,22 @@ func (v *Visit) ShowKept() error {
 		return v.Redirect("/")
 	case v.Session == nil:
 		return v.signIn(who)
-	case !form.By(v.Seal, v.Session):
-		kept.Drop(v.W)
+	case !form.By(v.Seal, v.Session): // it waits for them
 		return v.Redirect("/")
 	case who == session.Member && v.Session.Audience == 0:
 		return v.Redirect("/profil?retour=" + HandBack)
 	}
-	return v.handBack(&form, "/", v.Tr("Votre session avait pris fin : rien n’a été envoyé.", "Your session had ended: nothing was sent."))
+	return v.handBack(&form, "", v.Tr("Votre session avait pris fin : rien n’a été envoyé.", "Your session had ended: nothing was sent."))
+}
+
+// DropKept forgets what was typed before the sign-in: it is not to be sent.
+func (v *Visit) DropKept() error {
+	kept.Drop(v.W)
+	return v.Redirect("/")
+}
+
+// waits reports whether something that the person had typed before the sign-in is not sent yet.
+func (v *Visit) waits() bool {
+	form, ok := kept.Carried(v.Seal, v.R)
+	return ok && v.Session != nil && form.By(v.Seal, v.Session)
 }

@@ -135,6 +135,7 @@ func (v *Visit) Show(code int, tag string, body any, faults ...render.Fault) err
 	if v.R.Method != http.MethodGet {
 		data.Path = "/"
 	}
+	data.Waits = tag != "kept" && v.waits()
 	data.Flash, data.Removed = v.takeFlash(), v.saidRemoved()
 	return v.Pages.Write(v.W, v.R, code, tag, data)
 }

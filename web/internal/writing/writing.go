@@ -176,12 +176,13 @@ func Path(id, step string) string { return Drafts + id + "/" + step }
 // Drafts is what the addresses of drafts begin with.
 const Drafts = "/messagerie/brouillons/"
 
-// Sent reports whether a text is the last that a member has sent among the messages: its sending
-// was answered by a fault, and it is a draft still.
-func Sent(messages []*messagingpb.Message, text string) bool {
+// Sent reports whether the last that a member has sent among the messages is what a draft has, and
+// was sent since that was saved: its sending was answered by a fault, and it is a draft still. What
+// was written since in the same words is another message.
+func Sent(messages []*messagingpb.Message, draft *messagingpb.Draft) bool {
 	for _, m := range slices.Backward(messages) {
 		if m.GetAuthor() == messagingpb.Author_MEMBER {
-			return Same(m.GetText(), text)
+			return Same(m.GetText(), draft.GetText()) && !m.GetCreateTime().AsTime().Before(draft.GetUpdateTime().AsTime())
 		}
 	}
 	return false
