@@ -52,6 +52,8 @@ for (const javaScriptEnabled of [true, false]) {
 			const read = agent.page.locator('.said').first();
 			assert.equal(await read.textContent(), stored, name);
 			assert.equal(await read.getAttribute('dir'), 'auto');
+			// Each of its paragraphs goes its own way.
+			assert.equal(await read.evaluate((el) => getComputedStyle(el).unicodeBidi), 'plaintext');
 		}
 		assert.deepEqual([...faults, ...agent.faults], []);
 	});
