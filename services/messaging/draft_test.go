@@ -213,6 +213,34 @@ func TestDraft_Limits(t *testing.T) {
 	}
 }
 
+// What was chosen, and nothing written, makes room before what was written; what is being saved stays.
+func TestDraft_LimitsKeepWords(t *testing.T) {
+	t.Parallel()
+	s := running(t)
+	jeanne := s.member(t, "jeanne")
+	words, last := uuid.NewString(), ""
+	jeanne.draft(t, words, "Bonjour")
+	for range draft.Most + 3 {
+		last = uuid.NewString()
+		jeanne.draft(t, last, "")
+	}
+	for _, id := range []string{words, last} {
+		if _, err := jeanne.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: id}); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	for range draft.Most {
+		jeanne.draft(t, uuid.NewString(), "x")
+	}
+	jeanne.draft(t, last, "") // with as many that have words
+	if _, err := jeanne.messaging.GetDraft(jeanne.call(t), &messagingpb.GetDraftRequest{Id: last}); err != nil {
+		t.Error(err)
+	}
+	if n := s.count(t, `SELECT count(*) FROM draft`); n != draft.Most {
+		t.Errorf("%d drafts", n)
+	}
+}
+
 func TestDraft_SevenDays(t *testing.T) {
 	t.Parallel()
 	s := running(t)

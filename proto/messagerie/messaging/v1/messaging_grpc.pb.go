@@ -86,7 +86,8 @@ type MessagingServiceClient interface {
 	// SaveDraft stores what a member has begun to write, under an id of the
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
-	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// after its last change. A member has at most 20 drafts; the oldest makes room, one without a text before
+	// the others.
 	// With a conversation_id it is the one draft of a further message in that conversation,
 	// under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the
 	// reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too.
@@ -419,7 +420,8 @@ type MessagingServiceServer interface {
 	// SaveDraft stores what a member has begun to write, under an id of the
 	// caller's choice, and replaces what was there. Nothing is checked but its
 	// size: a draft may be incomplete. It is encrypted, and deleted seven days
-	// after its last change. A member has at most 20 drafts; the oldest makes room.
+	// after its last change. A member has at most 20 drafts; the oldest makes room, one without a text before
+	// the others.
 	// With a conversation_id it is the one draft of a further message in that conversation,
 	// under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the
 	// reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too.

@@ -39,7 +39,8 @@ import (
 const (
 	// Life is how long a draft is kept after its last change.
 	Life = 7 * 24 * time.Hour
-	// Most is how many drafts one member has; the oldest makes room.
+	// Most is how many drafts one member has; the oldest makes room, and before it those in which
+	// something was chosen and nothing written.
 	Most = 20
 )
 
@@ -114,7 +115,7 @@ func (d *Drafts) saveSealed(ctx context.Context, written draft, text string) (ro
 	if written.Body, err = key.SealDraft(written.ID, text); err != nil {
 		return row, err
 	}
-	return d.save(ctx, etag.IfMatch(ctx), etag.IfNoneMatch(ctx), written)
+	return d.save(ctx, etag.IfMatch(ctx), etag.IfNoneMatch(ctx), written, len(written.Body)-len(text))
 }
 
 // GetDraft implements MessagingService.
@@ -256,10 +257,11 @@ var saveSQL = `
 	RETURNING ` + columns
 
 // save stores a draft in place of the one with its id, if the conditions If-Match (seen) and
-// If-None-Match (unwanted) hold, and deletes the member's oldest drafts beyond Most. A draft
+// If-None-Match (unwanted) hold, and deletes the member's oldest drafts beyond Most, those without
+// a text first, which are as long as bare. A draft
 // past its life counts as absent. [pgx.ErrNoRows]: it is of a conversation that the member does
 // not have.
-func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, written draft) (saved draftRow, err error) {
+func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, written draft, bare int) (saved draftRow, err error) {
 	alone := unwanted != nil && unwanted.Any
 	err = pgx.BeginFunc(ctx, d.db, func(tx pgx.Tx) error {
 		if written.ConversationID != nil {
@@ -280,8 +282,9 @@ func (d *Drafts) save(ctx context.Context, seen, unwanted *etag.Condition, writt
 		if err := d.vault.CheckErased(ctx, tx, written.KeyID); err != nil {
 			return err
 		}
+		// This one stays; of the others, those with a text, by their length.
 		_, err = postgres.Exec(ctx, tx, "deleting the oldest drafts", `DELETE FROM draft WHERE member_id = $1 AND id IN (
-			SELECT id FROM draft WHERE member_id = $1 ORDER BY updated_at DESC, id OFFSET $2)`, written.MemberID, Most)
+			SELECT id FROM draft WHERE member_id = $1 ORDER BY id = $3 DESC, octet_length(body) > $4 DESC, updated_at DESC, id OFFSET $2)`, written.MemberID, Most, written.ID, bare)
 		return err
 	})
 	return saved, err

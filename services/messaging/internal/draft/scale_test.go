@@ -58,11 +58,11 @@ func TestScale(t *testing.T) {
 			failed := func(_ any, err error) error { return err }
 			return []scale.Row{
 				read("Drafts.save", func(ctx context.Context, member string) error {
-					return failed(d.save(ctx, nil, nil, draft{MemberID: member, ID: uuid.New(), Body: []byte("x")}))
+					return failed(d.save(ctx, nil, nil, draft{MemberID: member, ID: uuid.New(), Body: []byte("x")}, 0))
 				}),
 				read("lock", func(ctx context.Context, member string) error {
 					written := draft{MemberID: member, ID: uuid.New(), KeyID: uuid.New(), Body: []byte("x")}
-					if _, err := d.save(ctx, nil, nil, written); err != nil {
+					if _, err := d.save(ctx, nil, nil, written, 0); err != nil {
 						return err
 					}
 					return d.remove(ctx, &etag.Condition{Any: true}, member, written.ID)
@@ -80,7 +80,7 @@ func TestScale(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					return failed(d.save(ctx, nil, nil, draft{MemberID: picked.MemberID, ID: picked.ID, Body: []byte("x"), ConversationID: &picked.ID}))
+					return failed(d.save(ctx, nil, nil, draft{MemberID: picked.MemberID, ID: picked.ID, Body: []byte("x"), ConversationID: &picked.ID}, 0))
 				}),
 				agent("AgentDrafts.save", true, func(context.Context, *auth.Identity, uuid.UUID) error { return nil }),
 				agent("AgentDrafts.visible", false, func(ctx context.Context, id *auth.Identity, within uuid.UUID) error {
