@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/mail"
-	"regexp"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +17,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/ma-messagerie/messagerie/chassis/batch"
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/ledger"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/letter"
@@ -323,7 +321,7 @@ func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.D
 		if to.GetPhone() == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoPhone}
 		}
-		if !e164.MatchString(to.GetPhone()) {
+		if !validNumber(to.GetPhone()) {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}
 		}
 		message, err := c.Text(d, to)
@@ -367,13 +365,15 @@ func unrendered(ctx context.Context, d ledger.Delivery, err error) provider.Answ
 	return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonRenderFailed}
 }
 
-// e164 is an international number.
-var e164 = regexp.MustCompile(`^\+[1-9][0-9]{6,14}$`)
-
-// validAddress accepts one bare address that fits a header.
+// validAddress and validNumber accept what is in the form that everybody keeps and sends to.
 func validAddress(address string) bool {
-	parsed, err := mail.ParseAddress(address)
-	return err == nil && parsed.Address == address && !strings.ContainsAny(address, "\r\n\x00") && len(address) <= 254
+	form, err := contact.Email(address)
+	return err == nil && form == address
+}
+
+func validNumber(number string) bool {
+	form, err := contact.Phone(number)
+	return err == nil && form.E164 == number && form.Mobile
 }
 
 // recorder writes outcomes to the ledger: whatever came while the last

@@ -131,6 +131,13 @@ test('the script counts as the vectors say', async () => {
 		if (v.normalised) assert.equal(got.text.normalize('NFC').trim(), v.normalised, v.name);
 	}
 	assert.ok(compared > 15, `${compared} vectors`);
+	const rows = readFileSync(new URL('../../chassis/testenv/corpus/corpus.tsv', import.meta.url), 'utf8').split('\n').map((line) => line.split('\t')).filter(([kind, , , right]) => kind === 'text' && !right.startsWith('!'));
+	assert.ok(rows.length > 80, `${rows.length} rows`);
+	for (const [, source, value, right] of rows) {
+		const got = await page.evaluate(async ([from, raw]) => { const { clean, count } = await import(from); return { count: count(raw), ...clean(raw) }; }, [module, JSON.parse(value)]);
+		assert.equal(got.text.normalize('NFC').trim(), JSON.parse(right).trim(), `${source}: ${value}`);
+		assert.equal(got.count, [...JSON.parse(right)].length, `${source}: ${value}`);
+	}
 });
 
 test('another member’s conversation', async () => {

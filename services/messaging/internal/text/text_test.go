@@ -2,6 +2,7 @@ package text
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
+	"github.com/ma-messagerie/messagerie/chassis/testenv/corpus"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	"github.com/ma-messagerie/messagerie/services/messaging/internal/messagingtest"
 )
@@ -61,7 +63,11 @@ func TestNormalise(t *testing.T) {
 func TestNormalise_SQLCountsAlike(t *testing.T) {
 	t.Parallel()
 	pool := messagingtest.Pool(t)
-	for _, v := range messagingtest.Vectors(t, "../../testdata/text.json") {
+	vectors := messagingtest.Vectors(t, "../../testdata/text.json")
+	for _, row := range corpus.Rows(t, corpus.Text) {
+		vectors = append(vectors, messagingtest.Vector{Name: fmt.Sprintf("corpus.tsv:%d", row.Line), Text: row.Value})
+	}
+	for _, v := range vectors {
 		got, err := Limits{least(v), OfMember.Max}.Normalise(v.Input())
 		if err != nil {
 			continue
