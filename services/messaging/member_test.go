@@ -152,23 +152,28 @@ func TestPreferences_OfTheAccount(t *testing.T) {
 		said         *messagingpb.Preferences
 	}{
 		"usable": {
-			map[string]any{"email": "u@Exemple.FR", "phone_number": "+33 696 12 34 56"}, "u@exemple.fr", "+596696123456",
+			map[string]any{"email": "u@Exemple.FR", "phone_number": "+33 696 12 34 56"},
+			"u@exemple.fr", "+596696123456",
 			&messagingpb.Preferences{AccountEmail: "u@exemple.fr", AccountPhone: "+596696123456"},
 		},
 		"a-number": {
-			map[string]any{"email": "", "phone_number": 33612345678}, "", "+33612345678",
+			map[string]any{"email": "", "phone_number": 33612345678},
+			"", "+33612345678",
 			&messagingpb.Preferences{AccountPhone: "+33612345678"},
 		},
 		"unusable": {
-			map[string]any{"email": "rené@exemple.fr", "phone_number": "\u206801 42 34 56 78\u2069"}, "", "",
+			map[string]any{"email": "rené@exemple.fr", "phone_number": "\u206801 42 34 56 78\u2069"},
+			"", "",
 			&messagingpb.Preferences{AccountEmail: "rené@exemple.fr", AccountEmailFault: "EMAIL_NOT_ASCII", AccountPhone: "01 42 34 56 78", AccountPhoneFault: "PHONE_NOT_MOBILE"},
 		},
 		"abroad": {
-			map[string]any{"email": "a@exemple.con", "phone_number": "+41791234567"}, "", "",
+			map[string]any{"email": "a@exemple.con", "phone_number": "+41791234567"},
+			"", "",
 			&messagingpb.Preferences{AccountEmail: "a@exemple.con", AccountEmailFault: "EMAIL_UNREACHABLE", AccountPhone: "+41791234567", AccountPhoneFault: "PHONE_COUNTRY_UNSUPPORTED"},
 		},
 		"far-too-long": {
-			map[string]any{"email": "a@" + strings.Repeat("exemple.fr.", 30) + "fr", "phone_number": "06"}, "", "",
+			map[string]any{"email": "a@" + strings.Repeat("exemple.fr.", 30) + "fr", "phone_number": "06"},
+			"", "",
 			&messagingpb.Preferences{AccountEmail: "a@" + strings.Repeat("exemple.fr.", 30)[:257] + "…", AccountEmailFault: "EMAIL_INVALID", AccountPhone: "06", AccountPhoneFault: "PHONE_INVALID"},
 		},
 	} {
