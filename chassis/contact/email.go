@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"golang.org/x/net/idna"
-	"golang.org/x/net/publicsuffix"
 
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
@@ -45,14 +44,11 @@ func Email(typed string) (string, error) {
 	if len(local) > maxLocal || local[0] == '.' || strings.HasSuffix(local, ".") || strings.Contains(local, "..") {
 		return "", &Fault{errorpb.ErrorReason_EMAIL_INVALID, "before the @ are at most 64 characters, without a dot at either end and without two dots together"}
 	}
-	ascii, err := domains.ToASCII(domain)
-	last := ascii[strings.LastIndexByte(ascii, '.')+1:]
-	if err != nil || last == ascii || strings.Trim(last, "0123456789") == "" {
+	ascii, ok := domainOf(domain)
+	if !ok {
 		return "", &Fault{errorpb.ErrorReason_EMAIL_INVALID, "after the @ is no domain such as exemple.fr"}
 	}
-	// A suffix without a dot that is not of the ICANN part is one that the list does not know.
-	suffix, icann := publicsuffix.PublicSuffix(ascii)
-	if !icann && !strings.Contains(suffix, ".") && !forTests[suffix] {
+	if !reachable(ascii) {
 		return "", &Fault{errorpb.ErrorReason_EMAIL_UNREACHABLE, "no domain ends like this one: check what is after the last dot"}
 	}
 	if address = local + "@" + ascii; len(address) > maxEmail {
@@ -76,4 +72,18 @@ func Shown(email string) string {
 		return email
 	}
 	return email[:at+1] + domain
+}
+
+// WrittenEmail checks an address that people are shown as it is, and is sent to as it is: what
+// [Email] takes, with nothing that it would take out. The error is a [*Fault].
+func WrittenEmail(address string) error {
+	canonical, err := Email(address)
+	if err != nil {
+		return err
+	}
+	at := strings.LastIndexByte(canonical, '@')
+	if len(address) < at || address[:at] != canonical[:at] || !strings.EqualFold(address, canonical) && !strings.EqualFold(address, Shown(canonical)) {
+		return &Fault{errorpb.ErrorReason_EMAIL_INVALID, "write the address alone, as nom@exemple.fr"}
+	}
+	return nil
 }
