@@ -10,6 +10,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // catalogue is one version, ready to be served. It never changes.
@@ -35,11 +36,11 @@ type place struct {
 
 // newCatalogue makes the served form of a file that was checked, now or when it
 // was published.
-func newCatalogue(f *file, published time.Time) *catalogue {
+func newCatalogue(f *taxonomyfile.File, published time.Time) *catalogue {
 	c := &catalogue{
 		whole: &taxonomypb.Catalogue{
-			Version: int32(f.Version), PublishTime: timestamppb.New(published), //nolint:gosec // an integer column
-			TextLimits: &taxonomypb.TextLimits{Min: f.TextLimits.Min, Max: f.TextLimits.Max},
+			Version: f.Version.Value, PublishTime: timestamppb.New(published),
+			TextLimits: &taxonomypb.TextLimits{Min: f.TextLimits.Min.Value, Max: f.TextLimits.Max.Value},
 		},
 		answers:  make(map[taxonomypb.Audience]*taxonomypb.GetTaxonomyResponse),
 		offers:   make(map[place][]*taxonomypb.OnlineService),
@@ -47,14 +48,14 @@ func newCatalogue(f *file, published time.Time) *catalogue {
 	}
 	for _, q := range f.Queues {
 		c.whole.Queues = append(c.whole.Queues, &taxonomypb.Queue{
-			Code: q.Code.word, Label: q.Label, PostalAddress: q.PostalAddress, Phone: q.Phone, Email: q.Email, AnswerDays: q.AnswerDays,
+			Code: q.Code.Word, Label: q.Label.Word, PostalAddress: q.PostalAddress.Word, Phone: q.Phone.Word, Email: q.Email.Word, AnswerDays: q.AnswerDays.Value,
 		})
 	}
 	for _, s := range f.Services {
-		c.services[s.Code.word] = &taxonomypb.OnlineService{Code: s.Code.word, Name: s.Name, Url: s.URL, External: s.External}
+		c.services[s.Code.Word] = &taxonomypb.OnlineService{Code: s.Code.Word, Name: s.Name.Word, Url: s.URL.Word, External: s.External}
 	}
 	for _, a := range f.Audiences {
-		b := builder{catalogue: c, audience: audienceNames[a.Code.word], name: a.Code.word, open: make(map[string]bool)}
+		b := builder{catalogue: c, audience: taxonomyfile.AudienceOf[a.Code.Word], name: a.Code.Word, open: make(map[string]bool)}
 		b.add(f, &a)
 	}
 	c.finder = newFinder(f, c.services)
@@ -70,26 +71,26 @@ type builder struct {
 	open map[string]bool
 }
 
-func (b *builder) add(f *file, a *audienceEntry) {
+func (b *builder) add(f *taxonomyfile.File, a *taxonomyfile.Audience) {
 	answer := &taxonomypb.GetTaxonomyResponse{
-		Version: b.whole.GetVersion(), Audience: b.audience, Depth: depthNames[a.Depth.word],
+		Version: b.whole.GetVersion(), Audience: b.audience, Depth: taxonomyfile.DepthOf[a.Depth.Word],
 		TextLimits:         b.whole.GetTextLimits(),
-		DocumentDepositUrl: a.DocumentDepositURL,
+		DocumentDepositUrl: a.DocumentDepositURL.Word,
 	}
 	for _, s := range f.Services {
 		if b.named(s.Audiences) {
-			b.open[s.Code.word] = true
+			b.open[s.Code.Word] = true
 		}
 	}
 	tree := &taxonomypb.AudienceCatalogue{Audience: b.audience, Depth: answer.GetDepth()}
 	for i := range f.Themes {
 		entry := &f.Themes[i]
-		if !b.sees(&entry.node) {
+		if !b.sees(&entry.Node) {
 			continue
 		}
 		theme := b.theme(entry)
 		answer.Themes = append(answer.Themes, theme)
-		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.word, Retentions: b.retentions(entry)})
+		tree.Themes = append(tree.Themes, &taxonomypb.CatalogueTheme{Theme: theme, Queue: entry.Queue.Word, Retentions: b.retentions(entry)})
 	}
 	b.answers[b.audience] = answer
 	b.whole.Audiences = append(b.whole.Audiences, tree)
@@ -97,70 +98,70 @@ func (b *builder) add(f *file, a *audienceEntry) {
 
 // retentions are how long a theme's conversations are kept, as far as its file says, for what
 // this audience can choose.
-func (b *builder) retentions(theme *themeEntry) (list []*taxonomypb.CatalogueRetention) {
-	add := func(n *node, topic, reason string) {
+func (b *builder) retentions(theme *taxonomyfile.Theme) (list []*taxonomypb.CatalogueRetention) {
+	add := func(n *taxonomyfile.Node, topic, reason string) {
 		if n.Retention != nil {
-			list = append(list, &taxonomypb.CatalogueRetention{Topic: topic, Reason: reason, Years: *n.Retention})
+			list = append(list, &taxonomypb.CatalogueRetention{Topic: topic, Reason: reason, Years: n.Retention.Value})
 		}
 	}
-	add(&theme.node, "", "")
+	add(&theme.Node, "", "")
 	for i := range theme.Topics {
 		topic := &theme.Topics[i]
-		if !b.sees(&topic.node) {
+		if !b.sees(&topic.Node) {
 			continue
 		}
-		add(&topic.node, topic.Code.word, "")
+		add(&topic.Node, topic.Code.Word, "")
 		for j := range topic.Reasons {
-			if reason := &topic.Reasons[j]; b.sees(&reason.node) {
-				add(&reason.node, topic.Code.word, reason.Code.word)
+			if reason := &topic.Reasons[j]; b.sees(&reason.Node) {
+				add(&reason.Node, topic.Code.Word, reason.Code.Word)
 			}
 		}
 	}
 	return list
 }
 
-func (b *builder) theme(entry *themeEntry) *taxonomypb.Theme {
-	theme := &taxonomypb.Theme{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
-	offered := b.offer(place{b.audience, theme.GetCode(), "", ""}, &entry.node, nil)
+func (b *builder) theme(entry *taxonomyfile.Theme) *taxonomypb.Theme {
+	theme := &taxonomypb.Theme{Code: entry.Code.Word, Label: entry.Label.Word, Help: entry.Help.Word}
+	offered := b.offer(place{b.audience, theme.GetCode(), "", ""}, &entry.Node, nil)
 	for i := range entry.Topics {
-		if topic := &entry.Topics[i]; b.sees(&topic.node) {
+		if topic := &entry.Topics[i]; b.sees(&topic.Node) {
 			theme.Topics = append(theme.Topics, b.topic(theme.GetCode(), topic, offered))
 		}
 	}
 	return theme
 }
 
-func (b *builder) topic(theme string, entry *topicEntry, above []*taxonomypb.OnlineService) *taxonomypb.Topic {
-	topic := &taxonomypb.Topic{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
-	offered := b.offer(place{b.audience, theme, topic.GetCode(), ""}, &entry.node, above)
+func (b *builder) topic(theme string, entry *taxonomyfile.Topic, above []*taxonomypb.OnlineService) *taxonomypb.Topic {
+	topic := &taxonomypb.Topic{Code: entry.Code.Word, Label: entry.Label.Word, Help: entry.Help.Word}
+	offered := b.offer(place{b.audience, theme, topic.GetCode(), ""}, &entry.Node, above)
 	for i := range entry.Reasons {
 		reason := &entry.Reasons[i]
-		if !b.sees(&reason.node) {
+		if !b.sees(&reason.Node) {
 			continue
 		}
-		b.offer(place{b.audience, theme, topic.GetCode(), reason.Code.word}, &reason.node, offered)
-		topic.Reasons = append(topic.Reasons, &taxonomypb.Reason{Code: reason.Code.word, Label: reason.Label})
+		b.offer(place{b.audience, theme, topic.GetCode(), reason.Code.Word}, &reason.Node, offered)
+		topic.Reasons = append(topic.Reasons, &taxonomypb.Reason{Code: reason.Code.Word, Label: reason.Label.Word})
 	}
 	return topic
 }
 
-func (b *builder) sees(n *node) bool {
+func (b *builder) sees(n *taxonomyfile.Node) bool {
 	return n.Audiences == nil || b.named(n.Audiences)
 }
 
-func (b *builder) named(audiences []mark) bool {
-	return slices.ContainsFunc(audiences, func(a mark) bool { return a.word == b.name })
+func (b *builder) named(audiences []taxonomyfile.Mark) bool {
+	return slices.ContainsFunc(audiences, func(a taxonomyfile.Mark) bool { return a.Word == b.name })
 }
 
 // offer writes down which services a place proposes: its own, or, without the
 // key, those of the level above.
-func (b *builder) offer(at place, n *node, above []*taxonomypb.OnlineService) []*taxonomypb.OnlineService {
+func (b *builder) offer(at place, n *taxonomyfile.Node, above []*taxonomypb.OnlineService) []*taxonomypb.OnlineService {
 	offered := above
 	if n.Services != nil {
 		offered = nil
 		for _, code := range *n.Services {
-			if b.open[code.word] {
-				offered = append(offered, b.services[code.word])
+			if b.open[code.Word] {
+				offered = append(offered, b.services[code.Word])
 			}
 		}
 	}

@@ -2,7 +2,9 @@ package taxonomy
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -10,11 +12,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 func TestDefault_IsWhole(t *testing.T) {
 	t.Parallel()
-	f, err := parse("catalogue.yaml", Default)
+	f, err := taxonomyfile.Parse("catalogue.yaml", Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,145 +28,26 @@ func TestDefault_IsWhole(t *testing.T) {
 			reasons += len(topic.Reasons)
 		}
 	}
-	if len(f.Themes) != 8 || topics != 51 || reasons != 199 || len(f.Services) != 34 || f.Version != 3 {
-		t.Errorf("%d themes, %d topics, %d reasons, %d services, version %d", len(f.Themes), topics, reasons, len(f.Services), f.Version)
+	if len(f.Themes) != 8 || topics != 51 || reasons != 199 || len(f.Services) != 34 || f.Version.Value != 3 {
+		t.Errorf("%d themes, %d topics, %d reasons, %d services, version %d", len(f.Themes), topics, reasons, len(f.Services), f.Version.Value)
 	}
 	depths := map[string]string{"PARTICULIER": "REASON", "EXPLOITANT": "REASON", "EMPLOYEUR": "TOPIC"}
 	for _, a := range f.Audiences {
-		if depths[a.Code.word] != a.Depth.word {
-			t.Errorf("%s chooses down to %s", a.Code.word, a.Depth.word)
+		if depths[a.Code.Word] != a.Depth.Word {
+			t.Errorf("%s chooses down to %s", a.Code.Word, a.Depth.Word)
 		}
 	}
 }
 
-// sound is a small file without faults; each test breaks one thing in it.
-const sound = `version: 3
-text_limits: {min: 10, max: 750}
-audiences:
-  - {code: PARTICULIER, depth: REASON, document_deposit_url: "https://example.org/deposer"}
-  - {code: EMPLOYEUR, depth: TOPIC}
-queues:
-  - {code: accueil, label: Accueil, postal_address: "1 rue", phone: "01 99 00 00 00", answer_days: 3}
-services:
-  - {code: payer, name: Payer, url: "https://example.org/payer", audiences: [PARTICULIER]}
-  - {code: embaucher, name: Embaucher, url: "http://127.0.0.1:8080/x", audiences: [EMPLOYEUR], external: true}
-themes:
-  - code: famille
-    label: Famille
-    audiences: [PARTICULIER]
-    queue: accueil
-    services: [payer]
-    topics:
-      - code: aides
-        label: Aides
-        reasons:
-          - {code: absent, label: Pas reçu}
-          - {code: montant, label: Montant, services: []}
-          - {code: autre, label: Autre}
-  - code: commun
-    label: Commun
-    queue: accueil
-    topics:
-      - code: compte
-        label: Compte
-        services: [payer, embaucher]
-        reasons:
-          - {code: adresse, label: Adresse, audiences: [PARTICULIER], services: [payer]}
-          - {code: siege, label: Siège, audiences: [EMPLOYEUR]}
-          - {code: autre, label: Autre}
-      - code: contrat
-        label: Contrat
-        audiences: [EMPLOYEUR]
-      - {code: autre, label: Autre, audiences: [EMPLOYEUR]}
-`
+// sound is a small file without faults.
+var sound = readSound()
 
-func TestParse_Sound(t *testing.T) {
-	t.Parallel()
-	if _, err := parse("f.yaml", []byte(sound)); err != nil {
-		t.Fatal(err)
+func readSound() string {
+	content, err := os.ReadFile("taxonomyfile/testdata/sound.yaml")
+	if err != nil {
+		panic(err)
 	}
-}
-
-func TestParse_Faults(t *testing.T) {
-	t.Parallel()
-	tests := []struct{ name, old, new, want string }{
-		{"no version", "version: 3", "version: 0", "f.yaml:1: version must be"},
-		{"version beyond the column", "version: 3", "version: 2147483648", "f.yaml:1: version must be"},
-		{"unknown key", "depth: REASON,", "dept: REASON,", "f.yaml:4: field dept not found"},
-		{"unknown key of a node", "label: Famille", "libelle: Famille", "f.yaml:13: field libelle not found"},
-		{"key twice", "label: Famille", "label: Famille\n    label: Encore", `f.yaml:14: mapping key "label" already defined`},
-		{"limits beyond the store", "max: 750", "max: 751", "f.yaml:2: text_limits 10 to 751"},
-		{"limits the wrong way", "min: 10, max: 750", "min: 400, max: 300", "f.yaml:2: text_limits 400 to 300"},
-		{"unknown audience", "code: EMPLOYEUR,", "code: RETRAITE,", `f.yaml:5: unknown audience "RETRAITE"`},
-		{"audience twice", "code: EMPLOYEUR, depth: TOPIC", "code: PARTICULIER, depth: TOPIC", "f.yaml:5: audience PARTICULIER appears twice"},
-		{"unknown depth", "depth: TOPIC", "depth: SUJET", `f.yaml:5: depth "SUJET"`},
-		{"deposit address", "https://example.org/deposer", "javascript:alert(1)", `f.yaml:4: "javascript:alert(1)" is not`},
-		{"queue without address", `postal_address: "1 rue", `, "", "f.yaml:7: queue accueil needs postal_address"},
-		{"answer time", "answer_days: 3", "answer_days: 61", "f.yaml:7: answer_days 61"},
-		{"no term of a theme", "label: Famille", "label: Famille\n    retention: 0", "f.yaml:12: retention 0 of theme famille is not within 1 to 30 years"},
-		{"too long a term of a reason", "label: Pas reçu", "label: Pas reçu, retention: 31", "f.yaml:21: retention 31 of reason absent"},
-		{"a term before the end", "label: Aides", "label: Aides\n        retention: -1", "f.yaml:18: retention -1 of topic aides"},
-		{"a term that is no number", "label: Aides", "label: Aides\n        retention: dix ans", "f.yaml:20: cannot unmarshal"},
-		{"unknown queue", "queue: accueil\n    services", "queue: guichet\n    services", `f.yaml:15: theme famille: unknown queue "guichet"`},
-		{"missing queue", "    queue: accueil\n    services", "    services", `f.yaml:12: theme famille: unknown queue ""`},
-		{"service without https", "https://example.org/payer", "http://example.org/payer", "f.yaml:9: \"http://example.org/payer\" is not"},
-		{"service with a password", "https://example.org/payer", "https://a:b@example.org/payer", "f.yaml:9:"},
-		{"service for nobody", "audiences: [PARTICULIER]}\n  - {code: embaucher", "audiences: []}\n  - {code: embaucher", "f.yaml:9: service payer is open to no audience"},
-		{"service twice", "code: embaucher", "code: payer", "f.yaml:10: service payer appears twice"},
-		{"unknown service", "services: [payer]\n    topics", "services: [remplir]\n    topics", `f.yaml:16: theme famille: unknown service "remplir"`},
-		{"service of others", "services: [payer]\n    topics", "services: [embaucher]\n    topics", "f.yaml:16: theme famille: service embaucher is open to none"},
-		{"theme twice", "code: commun", "code: famille", "f.yaml:24: theme famille appears twice"},
-		{"topic twice", "code: contrat", "code: compte", "f.yaml:35: topic compte appears twice"},
-		{"reason twice", "code: montant", "code: absent", "f.yaml:22: reason absent appears twice"},
-		{"bad code", "code: famille", "code: Famille Nombreuse", `f.yaml:12: theme code "Famille Nombreuse"`},
-		{"long code", "code: famille", "code: " + strings.Repeat("a", 65), "f.yaml:12: theme code"},
-		{"no code", "{code: absent, label", "{label", "f.yaml:21: a reason has no code"},
-		{"no code of a theme", "code: famille\n    label", "label", "f.yaml:12: a theme has no code"},
-		{"no code of a topic", "- code: aides\n        label", "- label", "f.yaml:18: a topic has no code"},
-		{"no label", "label: Famille", `label: " "`, "f.yaml:12: theme famille has no label"},
-		{"long label", "label: Famille", "label: " + strings.Repeat("é", 201), "f.yaml:12: label of theme famille has 201 characters"},
-		{"audience gap below", "label: Aides", "label: Aides\n        audiences: [EMPLOYEUR]", "f.yaml:20: topic aides is for EMPLOYEUR, the level above is not"},
-		{"reason for others", "label: Pas reçu", "label: Pas reçu, audiences: [EMPLOYEUR]", "f.yaml:21: reason absent is for EMPLOYEUR"},
-		{"unknown audience of a node", "label: Pas reçu", "label: Pas reçu, audiences: [TOUS]", `f.yaml:21: reason absent: unknown audience "TOUS"`},
-		{"audience without theme", "label: Commun", "label: Commun\n    audiences: [PARTICULIER]", "f.yaml:5: audience EMPLOYEUR has no theme"},
-		{"too deep", "{code: absent, label: Pas reçu}\n          - {code: montant, label: Montant, services: []}\n          - {code: autre, label: Autre}", "[]", "f.yaml:18: topic aides has no reason for PARTICULIER"},
-		{"not YAML", "themes:", "themes: [", "f.yaml:"},
-		{"a second document", "label: Autre, audiences: [EMPLOYEUR]}\n", "label: Autre, audiences: [EMPLOYEUR]}\n---\nversion: 4\n", "f.yaml:39: a second document"},
-		{"empty entry", "topics:\n", "topics:\n      -\n", "f.yaml:18: an entry of a list is empty"},
-		{"empty entry of a short list", "services: [payer]\n    topics", "services: [payer, ~]\n    topics", "f.yaml:16: an entry of a list is empty"},
-		{"no topic for an audience", "code: contrat\n        label: Contrat\n        audiences: [EMPLOYEUR]", "code: contrat\n        label: Contrat\n        audiences: []", "f.yaml:35: topic contrat is open to no audience"},
-		{"no other reason", "          - {code: autre, label: Autre}\n  - code: commun", "  - code: commun", "f.yaml:18: topic aides has no reason with the code autre for PARTICULIER"},
-		{"another reason for others", "          - {code: autre, label: Autre}\n      - code", "          - {code: autre, label: Autre, audiences: [EMPLOYEUR]}\n      - code", "f.yaml:28: topic compte has no reason with the code autre for PARTICULIER"},
-		{"no other topic", "- {code: autre, label: Autre, audiences: [EMPLOYEUR]}", "- {code: reste, label: Reste, audiences: [EMPLOYEUR]}", "f.yaml:24: theme commun has no topic with the code autre for EMPLOYEUR"},
-		{"a keyword twice", "label: Famille", "label: Famille\n    keywords: [Né,\n      foyer, ne]", `f.yaml:15: theme famille: "ne" appears twice`},
-		{"no word", "label: Pas reçu", "label: Pas reçu, keywords: [perdu, \"…\"]", `f.yaml:21: reason absent: "…" has no word`},
-		{"a keyword that is a list", "label: Pas reçu", "label: Pas reçu, keywords: [[perdu]]", "f.yaml:21: a single word is wanted"},
-		{"an empty keyword", "label: Pas reçu", "label: Pas reçu, keywords: [~]", "f.yaml:21: an entry of a list is empty"},
-		{"a long keyword", "label: Aides", "label: Aides\n        keywords: [" + strings.Repeat("é", 81) + "]", "f.yaml:20: topic aides: \"" + strings.Repeat("é", 81) + "\" has 81 characters, at most 80"},
-		{"a keyword with a control character", "label: Aides", "label: Aides\n        keywords: [\"a\\nb\"]", `f.yaml:20: topic aides: "a\nb" has a control character`},
-		{"keywords of a service", "name: Payer", "name: Payer, keywords: [payer, Payer]", `f.yaml:9: service payer: "Payer" appears twice`},
-		{"too many keywords", "label: Famille", "label: Famille\n    keywords: [" + many(maxKeywords+1) + "]", "f.yaml:14: theme famille has 81 keywords, at most 80"},
-		{"a synonym alone", "themes:", "synonyms:\n  - [APL]\nthemes:", "f.yaml:12: a list of synonyms has 1, it needs 2 to 40"},
-		{"no synonym", "themes:", "synonyms:\n  - [APL, ALS]\n  - []\nthemes:", "f.yaml:12: list 2 of synonyms is empty"},
-		{"too many synonyms", "themes:", "synonyms:\n  - [" + many(maxSynonyms+1) + "]\nthemes:", "f.yaml:12: a list of synonyms has 41"},
-		{"a synonym twice", "themes:", "synonyms:\n  - [l’aide, loyer,\n     aide]\nthemes:", `f.yaml:13: a list of synonyms: "aide" appears twice`},
-		{"too many lists of synonyms", "themes:", "synonyms:\n" + strings.Repeat("  - [a, b]\n", maxSynonymous+1) + "themes:", "f.yaml:12: 1001 lists of synonyms, at most 1000"},
-		{"not UTF-8", "label: Famille", "label: Famill\xe9", "f.yaml:1: the file is not text in UTF-8"},
-		{"a list for a code", "code: famille", "code: [famille]", "f.yaml:12: a single word is wanted"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			broken := strings.Replace(sound, test.old, test.new, 1)
-			if broken == sound {
-				t.Fatalf("%q is not in the sound file", test.old)
-			}
-			_, err := parse("f.yaml", []byte(broken))
-			if err == nil || !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v\nwant %s", err, test.want)
-			}
-		})
-	}
+	return string(content)
 }
 
 // many are so many words.
@@ -175,52 +59,6 @@ func many(n int) string {
 	return strings.Join(list, ", ")
 }
 
-func TestParse_AllFaultsAtOnce(t *testing.T) {
-	t.Parallel()
-	broken := strings.NewReplacer(
-		"depth: TOPIC", "depth: TOPIC, deep: yes", "answer_days: 3", "answer_days: -1", "label: Famille", "label: ''",
-		"code: absent", "code: [absent]", "code: montant", "code: adresse-", "label: Contrat", "label: Contrat\n        help: {a: b}",
-	).Replace(sound)
-	_, err := parse("f.yaml", []byte(broken))
-	if err == nil {
-		t.Fatal("a file full of faults is taken")
-	}
-	var lines []int
-	for fault := range strings.Lines(err.Error()) {
-		var line int
-		if _, err := fmt.Sscanf(fault, "f.yaml:%d: ", &line); err != nil {
-			t.Errorf("no file and line: %s", fault)
-		}
-		lines = append(lines, line)
-	}
-	slices.Sort(lines)
-	// Line 21 counts twice: a list cannot be a code, and so there is none.
-	if want := []int{5, 7, 12, 21, 21, 22, 37}; !slices.Equal(lines, want) {
-		t.Errorf("faults on lines %v, want %v:\n%v", lines, want, err)
-	}
-}
-
-// A place in the tree beside which a null was dropped keeps its own line.
-func TestParse_LinesAfterAnEmptyEntry(t *testing.T) {
-	t.Parallel()
-	broken := strings.NewReplacer("reasons:\n          - {code: absent, label", "reasons:\n          -\n          - 7\n          - {label").Replace(sound)
-	_, err := parse("f.yaml", []byte(broken))
-	for _, want := range []string{"f.yaml:21: an entry", "f.yaml:22: cannot unmarshal", "f.yaml:23: a reason has no code"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("want %s, got:\n%v", want, err)
-		}
-	}
-}
-
-func TestParse_Empty(t *testing.T) {
-	t.Parallel()
-	for _, content := range []string{"", "# nothing\n", "~\n", "[]\n", "version\n"} {
-		if _, err := parse("f.yaml", []byte(content)); err == nil || !strings.HasPrefix(err.Error(), "f.yaml:1: ") {
-			t.Errorf("%q: %v", content, err)
-		}
-	}
-}
-
 // What was published under other rules is served, short of what has no meaning.
 func TestRead_OtherRules(t *testing.T) {
 	t.Parallel()
@@ -229,9 +67,9 @@ func TestRead_OtherRules(t *testing.T) {
 		served         bool
 	}{
 		{"a key of tomorrow", "label: Famille", "label: Famille\n    colour: blue", true},
-		{"a label too long by today's rule", "label: Famille", "label: " + strings.Repeat("é", maxLabel+1), true},
+		{"a label too long by today's rule", "label: Famille", "label: " + strings.Repeat("é", 201), true},
 		{"nothing for what is in none of the others", "code: autre, label: Autre}\n  - code", "code: reste, label: Reste}\n  - code", true},
-		{"more synonyms than today", "themes:", "synonyms: [[" + many(maxSynonyms+1) + "], []]\nthemes:", true},
+		{"more synonyms than today", "themes:", "synonyms: [[" + many(41) + "], []]\nthemes:", true},
 		{"a service that is gone", "services: [payer]\n", "services: [gone]\n", true},
 		{"an audience of tomorrow", "code: EMPLOYEUR,", "code: RETRAITE,", false},
 		{"a depth of tomorrow", "depth: TOPIC", "depth: DETAIL", false},
@@ -240,10 +78,10 @@ func TestRead_OtherRules(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			content := []byte(strings.Replace(sound, test.old, test.new, 1))
-			if _, err := parse("f.yaml", content); err == nil {
+			if _, err := taxonomyfile.Parse("f.yaml", content); err == nil {
 				t.Fatal("not a fault under today's rules")
 			}
-			f, err := read(content)
+			f, err := taxonomyfile.Read(content)
 			if (err == nil) != test.served {
 				t.Fatalf("got %v", err)
 			}
@@ -254,17 +92,33 @@ func TestRead_OtherRules(t *testing.T) {
 	}
 }
 
+func faultsOf(t *testing.T, err error) taxonomyfile.Faults {
+	t.Helper()
+	var faults taxonomyfile.Faults
+	if !errors.As(err, &faults) || len(faults) == 0 {
+		t.Fatalf("not faults: %v", err)
+	}
+	return faults
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(sound))
 	f.Add(Default)
+	for _, seed := range []string{"\ufeff" + sound, strings.ReplaceAll(sound, " ", "\u00a0"), strings.ReplaceAll(sound, "\n", "\r\n"), "a:\t\u200b[{\u3000'", "themes: [~, *x]\n", "\x00", "- &a [*a]"} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		parsed, err := parse("f.yaml", content)
+		parsed, err := taxonomyfile.Parse("f.yaml", content)
 		if err == nil {
 			newCatalogue(parsed, testTime)
-		} else if !strings.HasPrefix(err.Error(), "f.yaml:") {
-			t.Errorf("a fault without its file: %v", err)
+		} else {
+			for _, fault := range faultsOf(t, err) {
+				if fault.Line < 1 || fault.Column < 1 || fault.Code == "" || fault.Text == "" || fault.Hint == "" {
+					t.Errorf("a fault without its place, code or words: %v", fault)
+				}
+			}
 		}
-		if stored, err := read(content); err == nil {
+		if stored, err := taxonomyfile.Read(content); err == nil {
 			newCatalogue(stored, testTime)
 		}
 	})
@@ -275,7 +129,7 @@ func TestRetention(t *testing.T) {
 	t.Parallel()
 	content := strings.NewReplacer("label: Famille", "label: Famille\n    retention: 10", "label: Montant", "label: Montant, retention: 1",
 		"label: Compte", "label: Compte\n        retention: 30", "label: Siège", "label: Siège, retention: 6").Replace(sound)
-	f, err := parse("f.yaml", []byte(content))
+	f, err := taxonomyfile.Parse("f.yaml", []byte(content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +158,7 @@ func TestRetention(t *testing.T) {
 
 func TestSuggest(t *testing.T) {
 	t.Parallel()
-	f, err := parse("f.yaml", []byte(sound))
+	f, err := taxonomyfile.Parse("f.yaml", []byte(sound))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,23 +207,23 @@ func TestSuggest(t *testing.T) {
 // database, and a process that comes with others under the same version does not start.
 func TestDefault_IsWhatWasPublished(t *testing.T) {
 	t.Parallel()
-	published := map[int]string{
+	published := map[int32]string{
 		1: "501caf2dcb5e90bc97de5fe7b12bdc9a13d3d4656cd6ec4734c04ba705afd806",
 		2: "1f943b7d82e09cb8ef5f641dc940b402157a1c90b7e507891b0312d3470c31a3",
 		3: "13ba0cceda0610ba0915d7690a634427e954958dc647214826d8e8cc585a21ff",
 	}
-	f, err := parse("catalogue.yaml", Default)
+	f, err := taxonomyfile.Parse("catalogue.yaml", Default)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := fmt.Sprintf("%x", sha256.Sum256(Default)); got != published[f.Version] {
-		t.Errorf("catalogue.yaml of version %d is %s, not %q: raise `version`, even for a comment, and note the new sum here", f.Version, got, published[f.Version])
+	if got := fmt.Sprintf("%x", sha256.Sum256(Default)); got != published[f.Version.Value] {
+		t.Errorf("catalogue.yaml of version %d is %s, not %q: raise `version`, even for a comment, and note the new sum here", f.Version.Value, got, published[f.Version.Value])
 	}
 }
 
 func TestDefault_NoServiceIsForgotten(t *testing.T) {
 	t.Parallel()
-	f, err := parse("catalogue.yaml", Default)
+	f, err := taxonomyfile.Parse("catalogue.yaml", Default)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,8 +234,8 @@ func TestDefault_NoServiceIsForgotten(t *testing.T) {
 		}
 	}
 	for _, s := range f.Services {
-		if !offered[s.Code.word] {
-			t.Errorf("%s is never proposed", s.Code.word)
+		if !offered[s.Code.Word] {
+			t.Errorf("%s is never proposed", s.Code.Word)
 		}
 	}
 }

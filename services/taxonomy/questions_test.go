@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // goals are what must hold of the questions of each file, which four hands have written: tune.tsv
@@ -41,7 +42,7 @@ func readQuestions(t *testing.T, name string) (list []question) {
 		if len(columns) != 3 {
 			t.Fatalf("%s: %q has %d columns", name, line, len(columns))
 		}
-		audience := audienceNames[strings.ToUpper(columns[0])]
+		audience := taxonomyfile.AudienceOf[strings.ToUpper(columns[0])]
 		if audience == 0 {
 			t.Fatalf("%s: audience %q", name, columns[0])
 		}
@@ -70,7 +71,7 @@ func (q question) isRight(found *taxonomypb.FoundReason) bool {
 
 func builtIn(t testing.TB) *catalogue {
 	t.Helper()
-	f, err := parse("catalogue.yaml", Default)
+	f, err := taxonomyfile.Parse("catalogue.yaml", Default)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // bounded is a server that answers one question of each kind at once.
@@ -27,7 +28,7 @@ func bounded(t *testing.T) *server {
 	}
 	t.Cleanup(pool.Close)
 	s := &server{store: &store{pool: open(t, url)}, apart: &store{pool: pool}, maxAge: time.Hour}
-	f, err := parse("sound", []byte(sound))
+	f, err := taxonomyfile.Parse("sound", []byte(sound))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -63,7 +63,7 @@ func scaleRows(pool, aside *pgxpool.Pool) []scale.Row {
 	return []scale.Row{
 		{Of: []string{"store.publish"}, Planless: 1, Run: func(ctx context.Context, _ int) error { // a lock
 			version++
-			return s.publish(ctx, &file{Version: version}, fmt.Append(nil, "content of ", version))
+			return s.publish(ctx, version, fmt.Append(nil, "content of ", version))
 		}},
 		{Of: []string{"store.refresh", "store.version"}, Run: func(ctx context.Context, _ int) error {
 			if err := s.refresh(ctx); err == nil {

@@ -7,6 +7,7 @@ import (
 
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/services/taxonomy/internal/words"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // The most that one search finds.
@@ -54,12 +55,12 @@ type finder struct {
 }
 
 // newFinder makes the index of a file.
-func newFinder(f *file, services map[string]*taxonomypb.OnlineService) *finder {
+func newFinder(f *taxonomyfile.File, services map[string]*taxonomypb.OnlineService) *finder {
 	x := &finder{views: make(map[taxonomypb.Audience]int), others: make(map[int]int)}
-	b := finderBuilder{finder: x, depths: make(map[string]taxonomypb.Depth), everybody: make([]mark, 0, len(f.Audiences))}
+	b := finderBuilder{finder: x, depths: make(map[string]taxonomypb.Depth), everybody: make([]taxonomyfile.Mark, 0, len(f.Audiences))}
 	for i, a := range f.Audiences {
-		x.views[audienceNames[a.Code.word]] = i
-		b.depths[a.Code.word], b.everybody = depthNames[a.Depth.word], append(b.everybody, a.Code)
+		x.views[taxonomyfile.AudienceOf[a.Code.Word]] = i
+		b.depths[a.Code.Word], b.everybody = taxonomyfile.DepthOf[a.Depth.Word], append(b.everybody, a.Code)
 	}
 	for i := range f.Themes {
 		b.addTheme(&f.Themes[i])
@@ -67,7 +68,7 @@ func newFinder(f *file, services map[string]*taxonomypb.OnlineService) *finder {
 	synonyms := make([][]string, len(f.Synonyms))
 	for i, list := range f.Synonyms {
 		for _, m := range list {
-			synonyms[i] = append(synonyms[i], m.word)
+			synonyms[i] = append(synonyms[i], m.Word)
 		}
 	}
 	x.tree = words.New(x.nodes, synonyms)
@@ -78,8 +79,8 @@ func newFinder(f *file, services map[string]*taxonomypb.OnlineService) *finder {
 	for i := range f.Services {
 		s := &f.Services[i]
 		open := b.seen(s.Audiences)
-		list = append(list, words.Node{Parent: -1, Leaf: open, Texts: appendTexts(nil, s.Name, "", s.Keywords, 1, open)})
-		x.offered = append(x.offered, services[s.Code.word])
+		list = append(list, words.Node{Parent: -1, Leaf: open, Texts: appendTexts(nil, s.Name.Word, "", s.Keywords, 1, open)})
+		x.offered = append(x.offered, services[s.Code.Word])
 	}
 	x.services = words.New(list, synonyms)
 	return x
@@ -89,13 +90,13 @@ func newFinder(f *file, services map[string]*taxonomypb.OnlineService) *finder {
 type finderBuilder struct {
 	*finder
 	depths    map[string]taxonomypb.Depth
-	everybody []mark
+	everybody []taxonomyfile.Mark
 }
 
 // seen are the views of audiences.
-func (b *finderBuilder) seen(audiences []mark) (open words.Views) {
+func (b *finderBuilder) seen(audiences []taxonomyfile.Mark) (open words.Views) {
 	for _, a := range audiences {
-		if view, ok := b.views[audienceNames[a.word]]; ok {
+		if view, ok := b.views[taxonomyfile.AudienceOf[a.Word]]; ok {
 			open |= words.View(view)
 		}
 	}
@@ -106,39 +107,39 @@ func (b *finderBuilder) seen(audiences []mark) (open words.Views) {
 // level it is.
 func (b *finderBuilder) deeper(level taxonomypb.Depth) (deep, last words.Views) {
 	for _, a := range b.everybody {
-		if depth := b.depths[a.word]; depth > level {
-			deep |= b.seen([]mark{a})
+		if depth := b.depths[a.Word]; depth > level {
+			deep |= b.seen([]taxonomyfile.Mark{a})
 		} else if depth == level {
-			last |= b.seen([]mark{a})
+			last |= b.seen([]taxonomyfile.Mark{a})
 		}
 	}
 	return deep | last, last
 }
 
-func appendTexts(list []words.Text, label, help string, keywords []mark, share float32, seen words.Views) []words.Text {
+func appendTexts(list []words.Text, label, help string, keywords []taxonomyfile.Mark, share float32, seen words.Views) []words.Text {
 	list = append(list, words.Text{Text: label, Weight: inLabel * share, Label: true, Seen: seen})
 	if help != "" {
 		list = append(list, words.Text{Text: help, Weight: inHelp * share, Label: true, Seen: seen})
 	}
 	for _, m := range keywords {
-		list = append(list, words.Text{Text: m.word, Weight: inKeyword * share, Seen: seen})
+		list = append(list, words.Text{Text: m.Word, Weight: inKeyword * share, Seen: seen})
 	}
 	return list
 }
 
 // add adds an entry and returns its place and who sees it. Whoever chooses less deep finds its
 // texts at their own last level.
-func (b *finderBuilder) add(n *node, parent int, above words.Views, path *taxonomypb.FoundReason, level taxonomypb.Depth) (place int, open words.Views) {
+func (b *finderBuilder) add(n *taxonomyfile.Node, parent int, above words.Views, path *taxonomypb.FoundReason, level taxonomypb.Depth) (place int, open words.Views) {
 	open = above
 	if n.Audiences != nil {
 		open &= b.seen(n.Audiences)
 	}
 	deep, last := b.deeper(level)
 	place = len(b.nodes)
-	isOther := n.Code.word == other
+	isOther := n.Code.Word == taxonomyfile.Other
 	b.nodes = append(b.nodes, words.Node{
 		Parent: parent, Leaf: open & last, Last: isOther,
-		Texts: appendTexts(nil, n.Label, n.Help, n.Keywords, 1, open&deep),
+		Texts: appendTexts(nil, n.Label.Word, n.Help.Word, n.Keywords, 1, open&deep),
 	})
 	b.paths, b.levels = append(b.paths, path), append(b.levels, level)
 	if isOther && parent >= 0 {
@@ -146,24 +147,24 @@ func (b *finderBuilder) add(n *node, parent int, above words.Views, path *taxono
 	}
 	for up := parent; up >= 0; up = b.nodes[up].Parent {
 		if shallow := open &^ deep & b.nodes[up].Leaf; shallow != 0 {
-			b.nodes[up].Texts = appendTexts(b.nodes[up].Texts, n.Label, n.Help, n.Keywords, below, shallow)
+			b.nodes[up].Texts = appendTexts(b.nodes[up].Texts, n.Label.Word, n.Help.Word, n.Keywords, below, shallow)
 		}
 	}
 	return place, open
 }
 
-func (b *finderBuilder) addTheme(entry *themeEntry) {
-	theme := &taxonomypb.Theme{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
-	inTheme, open := b.add(&entry.node, -1, b.seen(b.everybody), &taxonomypb.FoundReason{Theme: theme}, taxonomypb.Depth_THEME)
+func (b *finderBuilder) addTheme(entry *taxonomyfile.Theme) {
+	theme := &taxonomypb.Theme{Code: entry.Code.Word, Label: entry.Label.Word, Help: entry.Help.Word}
+	inTheme, open := b.add(&entry.Node, -1, b.seen(b.everybody), &taxonomypb.FoundReason{Theme: theme}, taxonomypb.Depth_THEME)
 	b.themes = append(b.themes, inTheme)
 	for i := range entry.Topics {
 		entry := &entry.Topics[i]
-		topic := &taxonomypb.Topic{Code: entry.Code.word, Label: entry.Label, Help: entry.Help}
-		inTopic, open := b.add(&entry.node, inTheme, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic}, taxonomypb.Depth_TOPIC)
+		topic := &taxonomypb.Topic{Code: entry.Code.Word, Label: entry.Label.Word, Help: entry.Help.Word}
+		inTopic, open := b.add(&entry.Node, inTheme, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic}, taxonomypb.Depth_TOPIC)
 		for j := range entry.Reasons {
 			entry := &entry.Reasons[j]
-			reason := &taxonomypb.Reason{Code: entry.Code.word, Label: entry.Label}
-			b.add(&entry.node, inTopic, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic, Reason: reason}, taxonomypb.Depth_REASON)
+			reason := &taxonomypb.Reason{Code: entry.Code.Word, Label: entry.Label.Word}
+			b.add(&entry.Node, inTopic, open, &taxonomypb.FoundReason{Theme: theme, Topic: topic, Reason: reason}, taxonomypb.Depth_REASON)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // scaled is the default taxonomy, its themes again and again until there are so many reasons. Each
@@ -57,7 +58,7 @@ func coined(n int) string {
 // differ; the issue allows 3 and 30 MiB.
 func BenchmarkSearch(b *testing.B) {
 	content := scaled(b, 10_000)
-	f, err := parse("scaled", []byte(content))
+	f, err := taxonomyfile.Parse("scaled", []byte(content))
 	if err != nil {
 		b.Fatal(err)
 	}

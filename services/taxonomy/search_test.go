@@ -15,6 +15,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 const (
@@ -198,7 +199,7 @@ func TestSearchReasons_Bounds(t *testing.T) {
 // deep as it chooses.
 func TestSearch_Content(t *testing.T) {
 	t.Parallel()
-	f, err := parse("f.yaml", []byte(sound))
+	f, err := taxonomyfile.Parse("f.yaml", []byte(sound))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -218,7 +219,7 @@ func TestSearch_Content(t *testing.T) {
 	if got := newCatalogue(f, testTime).finder.search(employeur, "embaucher").GetServices(); len(got) != 1 || got[0].GetUrl() != "http://127.0.0.1:8080/x" || !got[0].GetExternal() {
 		t.Errorf("found %v", got)
 	}
-	f.Audiences[1].Depth.word = "THEME"
+	f.Audiences[1].Depth.Word = "THEME"
 	if got := outline(newCatalogue(f, testTime).finder.search(employeur, "compte")); !strings.HasPrefix(got, "commun ") {
 		t.Errorf("of themes: %s", got)
 	}
@@ -227,7 +228,7 @@ func TestSearch_Content(t *testing.T) {
 // A version from before there were choices for all that is nowhere else is searched too.
 func TestSearch_WithoutOthers(t *testing.T) {
 	t.Parallel()
-	f, err := read([]byte(strings.NewReplacer("code: autre", "code: reste").Replace(sound)))
+	f, err := taxonomyfile.Read([]byte(strings.NewReplacer("code: autre", "code: reste").Replace(sound)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +253,7 @@ func TestSearch_AtMost(t *testing.T) {
 	for i := range maxFoundServices + 2 {
 		fmt.Fprintf(&services, "  - {code: s%d, name: Aides au logement, url: \"https://example.org/\", audiences: [EMPLOYEUR]}\n", i)
 	}
-	f, err := parse("f.yaml", []byte(strings.Replace(sound, "themes:\n", services.String()+"themes:\n", 1)+topics.String()))
+	f, err := taxonomyfile.Read([]byte(strings.Replace(sound, "themes:\n", services.String()+"themes:\n", 1)+topics.String()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +262,7 @@ func TestSearch_AtMost(t *testing.T) {
 	for _, r := range resp.GetReasons() {
 		got = append(got, r.GetTopic().GetCode())
 	}
-	if len(got) != maxFoundReasons || !slices.Equal(got[:3], []string{"spread-0", "spread-1", "spread-2"}) || got[len(got)-1] != other {
+	if len(got) != maxFoundReasons || !slices.Equal(got[:3], []string{"spread-0", "spread-1", "spread-2"}) || got[len(got)-1] != taxonomyfile.Other {
 		t.Errorf("%d selections: %v", len(got), got)
 	}
 	if found := resp.GetServices(); len(found) != maxFoundServices || found[9].GetCode() != "s9" {

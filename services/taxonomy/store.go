@@ -18,6 +18,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 // store is the versions in PostgreSQL, with the current one in memory, and the
@@ -27,39 +28,39 @@ type store struct {
 	current atomic.Pointer[catalogue]
 }
 
-// publish makes a file the current version if its number is new. The same number
+// publish makes the content of a file the current version if its number is new. The same number
 // with other content is an error: conversations keep the number, so what it means
 // must not change. A lower number than the current one is left alone, so that an
 // old binary started again does not take a version back.
-func (s *store) publish(ctx context.Context, f *file, content []byte) error {
+func (s *store) publish(ctx context.Context, version int, content []byte) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		// Of replicas that start at once, one publishes and the others find it done.
 		if _, err := tx.Exec(ctx, `LOCK TABLE taxonomy_version IN SHARE ROW EXCLUSIVE MODE`); err != nil {
-			return fmt.Errorf("publishing taxonomy %d: %w", f.Version, err)
+			return fmt.Errorf("publishing taxonomy %d: %w", version, err)
 		}
 		published, err := postgres.One[struct {
 			Newest int   `db:"newest"`
 			Same   *bool `db:"same"`
 		}](ctx, tx, "reading the versions", `
 			SELECT coalesce(max(version), 0) AS newest, bool_or(content = $2) FILTER (WHERE version = $1) AS same
-			FROM taxonomy_version`, f.Version, string(content))
+			FROM taxonomy_version`, version, string(content))
 		if err != nil {
 			return err
 		}
 		switch {
 		case published.Same != nil && !*published.Same:
-			return fmt.Errorf("taxonomy %d is published with other content: raise `version` to %d to publish the change", f.Version, published.Newest+1)
-		case f.Version < published.Newest:
-			slog.InfoContext(ctx, "a newer taxonomy is published; going on with it", "file", f.Version, "current", published.Newest)
+			return fmt.Errorf("taxonomy %d is published with other content: raise `version` to %d to publish the change", version, published.Newest+1)
+		case version < published.Newest:
+			slog.InfoContext(ctx, "a newer taxonomy is published; going on with it", "file", version, "current", published.Newest)
 			return nil
 		case published.Same != nil:
 			return nil
 		}
-		if _, err := postgres.Exec(ctx, tx, fmt.Sprintf("publishing taxonomy %d", f.Version),
-			`INSERT INTO taxonomy_version (version, content) VALUES ($1, $2)`, f.Version, string(content)); err != nil {
+		if _, err := postgres.Exec(ctx, tx, fmt.Sprintf("publishing taxonomy %d", version),
+			`INSERT INTO taxonomy_version (version, content) VALUES ($1, $2)`, version, string(content)); err != nil {
 			return err
 		}
-		slog.InfoContext(ctx, "taxonomy published", "version", f.Version)
+		slog.InfoContext(ctx, "taxonomy published", "version", version)
 		return nil
 	})
 }
@@ -106,7 +107,7 @@ func (s *store) version(ctx context.Context, version int) (*catalogue, error) {
 	case err != nil:
 		return nil, err
 	}
-	f, err := read([]byte(row.Content))
+	f, err := taxonomyfile.Read([]byte(row.Content))
 	if err != nil {
 		return nil, fmt.Errorf("reading taxonomy %d: %w", version, err)
 	}

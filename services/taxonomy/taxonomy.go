@@ -34,6 +34,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 //go:embed migrations/*.sql
@@ -85,7 +86,7 @@ func (c Config) Validate() error {
 }
 
 // file reads and checks the taxonomy file.
-func (c Config) file() (*file, []byte, error) {
+func (c Config) file() (*taxonomyfile.File, []byte, error) {
 	name, content := "catalogue.yaml (built in)", Default
 	if c.CataloguePath != "" {
 		var err error
@@ -94,7 +95,7 @@ func (c Config) file() (*file, []byte, error) {
 		}
 		name = c.CataloguePath
 	}
-	f, err := parse(name, content)
+	f, err := taxonomyfile.Parse(name, content)
 	return f, content, err
 }
 
@@ -110,7 +111,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	defer postgres.Close(pool)
 	s := &store{pool: pool}
-	if err := postgres.AtStart(ctx, func(ctx context.Context) error { return s.publish(ctx, f, content) }); err != nil {
+	if err := postgres.AtStart(ctx, func(ctx context.Context) error { return s.publish(ctx, int(f.Version.Value), content) }); err != nil {
 		return err
 	}
 	if err := postgres.AtStart(ctx, s.refresh); err != nil {

@@ -23,6 +23,7 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	"github.com/ma-messagerie/messagerie/chassis/testenv"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
+	"github.com/ma-messagerie/messagerie/services/taxonomy/taxonomyfile"
 )
 
 var testTime = time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
@@ -152,7 +153,7 @@ func TestGetTaxonomy(t *testing.T) {
 // The tree that one audience gets holds nothing that is not open to it.
 func TestGetTaxonomy_OnlyWhatTheAudienceMaySee(t *testing.T) {
 	t.Parallel()
-	f, err := parse("f.yaml", []byte(sound))
+	f, err := taxonomyfile.Parse("f.yaml", []byte(sound))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +194,7 @@ func TestGetCatalogue(t *testing.T) {
 		t.Errorf("without a token: %v", err)
 	}
 	resp, err := first.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{})
-	if err != nil || resp.GetCatalogue().GetVersion() != 3 || len(resp.GetCatalogue().GetAudiences()) != 2 || resp.GetCatalogue().GetTextLimits().GetMax() == 0 || resp.GetCatalogue().GetQueues()[0].GetPostalAddress() != "1 rue" {
+	if err != nil || resp.GetCatalogue().GetVersion() != 3 || len(resp.GetCatalogue().GetAudiences()) != 2 || resp.GetCatalogue().GetTextLimits().GetMax() == 0 || resp.GetCatalogue().GetQueues()[0].GetPostalAddress() != "1 rue de l’Exemple, 35000 Rennes" {
 		t.Fatalf("got %v, %v", resp, err)
 	}
 	resp, err = first.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: 3})
@@ -297,7 +298,7 @@ func TestPublish_AtOnce(t *testing.T) {
 		wg.Go(func() {
 			<-start
 			for version := range 10 {
-				next := &file{Version: version + 1}
+				next := version + 1
 				if err := (&store{pool: pool}).publish(t.Context(), next, []byte(sound)); err != nil {
 					t.Error(err)
 				}
