@@ -1,8 +1,9 @@
 // Package cli is the messagerie command. It shows the state of the system, handles dead
 // letters, refused events and keys for operators, lists a conversation's notifications for
-// agents, and shows supervisors the audit. It talks to the gateway alone, with the caller's own
-// token, and enforces no rules of its own: what is allowed, and which values are valid, is for
-// the services to say.
+// agents, shows supervisors the audit, and checks the file of a taxonomy for its editors. It talks
+// to the gateway alone, with the caller's own token, and enforces no rules of its own: what is
+// allowed, and which values are valid, is for the services to say. A file is checked without any
+// of them, by the taxonomy's own code.
 package cli
 
 import (
@@ -51,6 +52,9 @@ type commands struct {
 		Rewrap    rewrapKeys    `cmd:"" help:"Wrap anew what another key than the primary one wraps."`
 		Reconcile reconcileKeys `cmd:"" help:"Compare the vault with what is stored: keys without data, data without keys. It changes nothing."`
 	} `cmd:"" help:"The keys that wrap members' keys in the vault (role operator)."`
+	Taxonomy struct {
+		Lint lintTaxonomy `cmd:"" help:"Check a taxonomy file as the service does at start: every fault with its line, column, code and a hint. Needs no connection. Exit status 1 with faults."`
+	} `cmd:"" help:"The file of themes, topics, reasons and services (no role)."`
 	Audit    showAudit `cmd:"" help:"Show who of your fund read, looked for or did what, the last first, and who reads much more than usual (role supervisor)."`
 	Delivery struct {
 		List listDeliveries `cmd:"" help:"List the notifications about a conversation, oldest first."`
@@ -90,10 +94,12 @@ func run(ctx context.Context, args []string, out, errs io.Writer) (exit int) {
 		fmt.Fprintf(errs, "messagerie: %v (messagerie --help)\n", err)
 		return exitUsage
 	}
-	s := &session{ctx: ctx, out: out, json: line.JSON}
-	err = line.open(s)
+	s := &session{ctx: ctx, out: out, in: os.Stdin, json: line.JSON}
+	if _, alone := command.Selected().Target.Addr().Interface().(offline); !alone {
+		err = line.open(s)
+	}
 	if err == nil {
-		defer s.conn.Close()
+		defer s.close()
 		err = command.Run(s)
 	}
 	switch {

@@ -43,6 +43,7 @@ type connection struct {
 type session struct {
 	ctx       context.Context //nolint:containedctx // of the one command that runs
 	out       io.Writer
+	in        io.Reader
 	json      bool
 	conn      *grpc.ClientConn
 	notifier  notifierpb.OperatorServiceClient
@@ -75,6 +76,13 @@ func (c connection) open(s *session) error {
 	s.messaging = messagingpb.NewOperatorServiceClient(s.conn)
 	s.agents = messagingpb.NewAgentServiceClient(s.conn)
 	return nil
+}
+
+// close ends the connection, if there is one.
+func (s *session) close() {
+	if s.conn != nil {
+		_ = s.conn.Close() // nothing is under way
+	}
 }
 
 func onThisHost(addr string) bool {

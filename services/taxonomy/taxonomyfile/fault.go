@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ma-messagerie/messagerie/chassis/plain"
@@ -103,7 +104,11 @@ type report struct {
 }
 
 func (r *report) fault(at Place, code, hint, format string, args ...any) {
-	r.faults = append(r.faults, Fault{r.name, max(at.Line, 1), max(at.Column, 1), code, fmt.Sprintf(format, args...), hint})
+	text := fmt.Sprintf(format, args...)
+	if !plain.Is(text) { // of a code, as what is shown is quoted
+		text = strconv.Quote(text)
+	}
+	r.faults = append(r.faults, Fault{r.name, max(at.Line, 1), max(at.Column, 1), code, text, hint})
 }
 
 // err is what was collected, in the order of the file; nil if nothing was.
