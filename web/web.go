@@ -55,6 +55,7 @@ import (
 
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/fair"
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/bound"
@@ -110,6 +111,9 @@ type Config struct {
 	Publisher string `env:"PUBLISHER" envDefault:"Ma messagerie"`
 }
 
+// maxName is the most characters of a name at the head of a page or in its notices.
+const maxName = 100
+
 // Provider is an OpenID provider and this front end's registration with it.
 type Provider = session.Provider
 
@@ -118,7 +122,7 @@ func (c Config) Validate() error {
 	faults := []error{c.Bounds.Validate()}
 	public, err := url.Parse(c.PublicURL)
 	switch {
-	case err != nil || public.Host == "" || strings.Trim(public.Path, "/") != "":
+	case err != nil || public.Host == "" || strings.Trim(public.Path, "/") != "" || public.User != nil || strings.ContainsAny(c.PublicURL, "?#"):
 		faults = append(faults, fmt.Errorf("PUBLIC_URL %q is not of the form https://host", c.PublicURL))
 	case public.Scheme != "https" && !isLoopback(public.Hostname()):
 		faults = append(faults, fmt.Errorf("PUBLIC_URL %q must be https: browsers keep the session's cookie on no other", c.PublicURL))
@@ -131,7 +135,8 @@ func (c Config) Validate() error {
 			faults = append(faults, fmt.Errorf("reading THEME_PATH: %w", err))
 		}
 	}
-	faults = append(faults, link.Sites(c.OwnSites).Validate(), c.statement().Validate())
+	faults = append(faults, plain.Setting("BODY_NAME", c.FundName, maxName), plain.Setting("PUBLISHER", c.Publisher, maxName),
+		link.Sites(c.OwnSites).Validate(), c.statement().Validate())
 	return errors.Join(faults...)
 }
 

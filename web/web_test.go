@@ -68,11 +68,12 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := chassis.Load[Config]("WEB_", []string{
 		"WEB_PUBLIC_URL=http://messagerie.example.org", "WEB_SESSION_KEY=short", "WEB_THEME_PATH=/does/not/exist",
+		"WEB_BODY_NAME=\u200b", "WEB_PUBLISHER=\u202eMa messagerie", "WEB_OWN_SITES=fr,www.example.orgg", "WEB_ACCESSIBILITY_CONTACT=acces@example",
 	})
 	if err == nil {
 		t.Fatal("taken")
 	}
-	for _, want := range []string{"PUBLIC_URL", "https", "SESSION_KEY", "openssl rand", "THEME_PATH", "WEB_MEMBERS_ISSUER", "WEB_AGENTS_ISSUER"} {
+	for _, want := range []string{"PUBLIC_URL", "https", "SESSION_KEY", "openssl rand", "THEME_PATH", "BODY_NAME, which", "PUBLISHER, which", `"fr" is not`, `"www.example.orgg" is not`, "ACCESSIBILITY_CONTACT", "WEB_MEMBERS_ISSUER", "WEB_AGENTS_ISSUER"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is not in %v", want, err)
 		}
@@ -80,6 +81,7 @@ func TestConfig_AllFaultsAtOnce(t *testing.T) {
 	for url, ok := range map[string]bool{
 		"https://messagerie.example.org": true, "http://127.0.0.1:8000": true, "http://localhost:8000/": true, "http://[::1]:8000": true,
 		"https://example.org/path": false, "messagerie.example.org": false, "http://10.0.0.1": false,
+		"https://a@example.org": false, "https://example.org?x": false, "https://example.org/#x": false,
 	} {
 		cfg := Config{PublicURL: url, SessionKey: NewSessionKey()}
 		if err := cfg.Validate(); (err == nil) != ok {

@@ -22,11 +22,16 @@ var (
 	letters = regexp.MustCompile(`\p{L}`)
 )
 
-// Postal checks an address that people are shown as it is, with commas between its lines: one or
-// several that say where, and one with a French postcode and a town, after which a country may
-// follow; in another country, the name of that is the last one. The error is a [*Fault].
+// breaks are the line breaks of an address, as the commas that mean the same.
+var breaks = strings.NewReplacer(",\n", ", ", "\n", ", ")
+
+// Postal checks an address that people are shown as it is, with commas or line breaks between its
+// lines: one or several that say where, and one with a French postcode and a town, after which a
+// country may follow; in another country, the name of that is the last one. The error is a
+// [*Fault].
 func Postal(address string) error {
 	fault := func(hint string) error { return &Fault{errorpb.ErrorReason_FORMAT_INVALID, hint} }
+	address = breaks.Replace(strings.TrimSuffix(address, "\n"))
 	if faults := plain.Shown(address, maxPostal); len(faults) > 0 {
 		return fault(faults[0].Error())
 	}

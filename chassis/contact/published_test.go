@@ -34,11 +34,11 @@ func TestPostal(t *testing.T) {
 	each(t, contact.Postal,
 		[]string{
 			"1 rue de l’Exemple, 35000 Rennes", "MSA, TSA 10001, 75436 PARIS CEDEX 09", "MSA d’Armorique, 3 rue Hervé de Guébriant, 29412 Landerneau Cedex", "1 rue A, 97400 Saint-Denis, France",
-			"2 rue B, 20000 Ajaccio", "Rue de la Loi 1, 1000 Bruxelles, Belgique", "10 Downing Street, London SW1A 2AA, Royaume-Uni",
+			"2 rue B, 20000 Ajaccio", "MSA d'Armorique\n3 rue Hervé de Guébriant\n29412 Landerneau Cedex\n", "1 rue,\n35000 Rennes", "Rue de la Loi 1, 1000 Bruxelles, Belgique", "10 Downing Street, London SW1A 2AA, Royaume-Uni",
 		},
 		[]string{
 			"", "1 rue", "35000 Rennes", "1 rue de l’Exemple 35000 Rennes", "1 rue, 3500 Rennes", "1 rue, 350000 Rennes", "1 rue, 99000 Rennes", "1 rue, 00100 Rennes", "1 rue, 35000", "12, 35000 Rennes", ", 35000 Rennes",
-			"1 rue,, 35000 Rennes", "1 rue, 35000 Rennes,", "1 rue\n35000 Rennes", "1 rue\u202e, 35000 Rennes", "1 rue\u200b, 35000 Rennes", "1 rue, 35O00 Rennes", strings.Repeat("a", 290) + ", 35000 Rennes",
+			"1 rue,, 35000 Rennes", "1 rue, 35000 Rennes,", "1 rue\n\n35000 Rennes", "1 rue\r\n35000 Rennes", "1 rue\u202835000 Rennes", "1 rue\u202e, 35000 Rennes", "1 rue\u200b, 35000 Rennes", "1 rue, 35O00 Rennes", strings.Repeat("a", 290) + ", 35000 Rennes",
 		})
 }
 

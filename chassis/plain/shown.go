@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -69,6 +70,19 @@ func Shown(line string, most int) (faults []Fault) {
 		fault(Long, fmt.Sprintf("it has %d characters, at most %d are shown", n, most), "say it in fewer words")
 	}
 	return faults
+}
+
+// Setting reports what is wrong with a setting that people are shown, by its name. Without a value
+// it is for others to say whether it needs one.
+func Setting(name, value string, most int) error {
+	if value == "" {
+		return nil
+	}
+	var faults []error
+	for _, fault := range Shown(value, most) {
+		faults = append(faults, fmt.Errorf("%s, which people are shown: %w", name, fault))
+	}
+	return errors.Join(faults...)
 }
 
 // flawOf is that of a character.

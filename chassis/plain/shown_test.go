@@ -59,6 +59,19 @@ func TestShown(t *testing.T) {
 	}
 }
 
+func TestSetting(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"", "Caisse d’Armorique"} {
+		if err := plain.Setting("NAME", value, 40); err != nil {
+			t.Error(err)
+		}
+	}
+	err := plain.Setting("NAME", " \u202eCaisse\n", 5)
+	if err == nil || strings.Count(err.Error(), "NAME, which people are shown: ") != 3 {
+		t.Error(err)
+	}
+}
+
 func TestAlike(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{

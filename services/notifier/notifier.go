@@ -91,6 +91,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
@@ -100,6 +101,8 @@ import (
 	"github.com/ma-messagerie/messagerie/chassis"
 	"github.com/ma-messagerie/messagerie/chassis/auth"
 	"github.com/ma-messagerie/messagerie/chassis/bus"
+	"github.com/ma-messagerie/messagerie/chassis/contact"
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 	"github.com/ma-messagerie/messagerie/chassis/postgres"
 	reports "github.com/ma-messagerie/messagerie/chassis/report"
 	"github.com/ma-messagerie/messagerie/chassis/rpc"
@@ -193,6 +196,25 @@ type Config struct {
 // or a reader could take for more.
 var siteAddresses = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:[0-9]+)?(/[A-Za-z0-9/_-]*)?$`)
 
+// leadsSomewhere reports whether browsers find a host there; on this machine, that of tests.
+func leadsSomewhere(site string) bool {
+	return contact.Web("https://"+site) == nil || contact.Web("http://"+site) == nil
+}
+
+var (
+	senderNumbers = regexp.MustCompile(`^(?:\+[1-9][0-9]{6,14}|[0-9]{3,8})$`)
+	senderNames   = regexp.MustCompile(`^[A-Za-z0-9&_.-](?:[A-Za-z0-9 &_.-]{0,9}[A-Za-z0-9&_.-])?$`)
+)
+
+// isSender reports whether Twilio takes it as the sender of an SMS: a number, a short code, or a
+// name, which has a letter.
+func isSender(from string) bool {
+	return senderNumbers.MatchString(from) || senderNames.MatchString(from) && strings.ContainsFunc(from, unicode.IsLetter)
+}
+
+// maxFromName is the most characters of a sender's name: mail programs show less.
+const maxFromName = 100
+
 // leaseCalls is how many calls a lease must outlast: the one a claimed delivery
 // waits for, its own, and one in reserve.
 const leaseCalls = 3
@@ -210,10 +232,14 @@ func (c Config) Validate() error {
 		faults = append(faults, checkURL("TWILIO_STATUS_CALLBACK", c.Twilio.StatusCallback))
 	}
 	// What is required and missing has been reported already.
-	fault(c.SendGrid.From != "" && !validAddress(c.SendGrid.From), "SENDGRID_FROM is not an e-mail address")
-	fault(strings.ContainsAny(c.SendGrid.FromName, "\r\n"), "SENDGRID_FROM_NAME has a line break")
+	if c.SendGrid.From != "" {
+		err := contact.WrittenEmail(c.SendGrid.From)
+		fault(err != nil, "SENDGRID_FROM is not an e-mail address: %v", err)
+	}
+	faults = append(faults, plain.Setting("SENDGRID_FROM_NAME", c.SendGrid.FromName, maxFromName))
+	fault(c.Twilio.From != "" && !isSender(c.Twilio.From), "TWILIO_FROM is neither a number such as +33612345678, a short code, nor a name of 11 letters and digits at most")
 	fault((c.Twilio.From == "") == (c.Twilio.MessagingServiceSID == ""), "exactly one of TWILIO_FROM and TWILIO_MESSAGING_SERVICE_SID must be set")
-	fault(c.SiteAddress != "" && (len(c.SiteAddress) > 60 || !siteAddresses.MatchString(c.SiteAddress)),
+	fault(c.SiteAddress != "" && (len(c.SiteAddress) > 60 || !siteAddresses.MatchString(c.SiteAddress) || !leadsSomewhere(c.SiteAddress)),
 		"SITE_ADDRESS %q is not a bare address such as messagerie.example.org, at most 60 characters", c.SiteAddress)
 	fault(c.Workers < 1 || c.Workers > maxBatch, "WORKERS must be 1 to %d", maxBatch)
 	fault(c.CallTimeout <= 0, "CALL_TIMEOUT must be more than 0")

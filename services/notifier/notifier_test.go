@@ -720,7 +720,7 @@ func TestBrokerAwayAndWiped(t *testing.T) {
 func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	_, err := chassis.Load[Config]("NOTIFIER_", []string{
-		"NOTIFIER_SENDGRID_FROM=nobody", "NOTIFIER_SENDGRID_BASE_URL=ftp://x", "NOTIFIER_TWILIO_FROM=1", "NOTIFIER_TWILIO_MESSAGING_SERVICE_SID=2",
+		"NOTIFIER_SENDGRID_FROM=nobody", "NOTIFIER_SENDGRID_FROM_NAME=\u202eMa messagerie", "NOTIFIER_SENDGRID_BASE_URL=ftp://x", "NOTIFIER_TWILIO_FROM=1", "NOTIFIER_TWILIO_MESSAGING_SERVICE_SID=2",
 		"NOTIFIER_SITE_ADDRESS=https://messagerie.example.org", "NOTIFIER_WORKERS=501", "NOTIFIER_LEASE=29s", "NOTIFIER_AMBIGUITY_WAIT=0s", "NOTIFIER_POLL=0s",
 		"NOTIFIER_RECONCILE_EVERY=-1s", "NOTIFIER_WEBHOOK_MAX_AGE=0s", "NOTIFIER_SENDGRID_WEBHOOK_KEY=AAAA", "NOTIFIER_SMTP_ADDR=relay",
 	})
@@ -729,7 +729,7 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	}
 	for _, want := range []string{
 		"NOTIFIER_DATABASE_URL", "NOTIFIER_SENDGRID_API_KEY", "NOTIFIER_TWILIO_ACCOUNT_SID", "TOKEN_PATH", "SENDGRID_FROM", "SENDGRID_BASE_URL",
-		"exactly one of TWILIO_FROM", "SITE_ADDRESS", "WORKERS", "LEASE", "AMBIGUITY_WAIT", "POLL",
+		"exactly one of TWILIO_FROM", "TWILIO_FROM is neither", "SENDGRID_FROM is not", "SENDGRID_FROM_NAME, which people are shown", "SITE_ADDRESS", "WORKERS", "LEASE", "AMBIGUITY_WAIT", "POLL",
 		"NOTIFIER_ISSUERS", "RECONCILE_EVERY", "WEBHOOK_MAX_AGE", "SENDGRID_WEBHOOK_KEY is not a public key", "SMTP_ADDR",
 	} {
 		if !strings.Contains(err.Error(), want) {
@@ -743,6 +743,50 @@ func TestConfigReportsAllFaultsAtOnce(t *testing.T) {
 	})
 	if err != nil || cfg.Bus.URL != "nats://n:4222" || cfg.Lease != 45*time.Second {
 		t.Errorf("a good configuration: %v, %+v", err, cfg.Bus)
+	}
+}
+
+// What people see of a sender, and where they are sent, is checked as their own contact points are.
+func TestConfig_Shown(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		value string
+		taken bool
+	}{
+		{"SENDGRID_FROM", "ne-pas-repondre@messagerie.example.org", true},
+		{"SENDGRID_FROM", "Ma messagerie <a@example.org>", false},
+		{"SENDGRID_FROM", "a@example", false},
+		{"SENDGRID_FROM", "a@example.org\u200b", false},
+		{"SENDGRID_FROM_NAME", "Caisse d’Armorique", true},
+		{"SENDGRID_FROM_NAME", "Caisse\nBcc: a@example.org", false},
+		{"SENDGRID_FROM_NAME", "\u2800", false},
+		{"SENDGRID_FROM_NAME", strings.Repeat("é", 101), false},
+		{"TWILIO_FROM", "+33639980000", true},
+		{"TWILIO_FROM", "36100", true},
+		{"TWILIO_FROM", "MSA", true},
+		{"TWILIO_FROM", "Caisse MSA", true},
+		{"TWILIO_FROM", "Caisse d’Armorique", false},
+		{"TWILIO_FROM", "MSA ", false},
+		{"TWILIO_FROM", "0639980000", false},
+		{"SITE_ADDRESS", "messagerie.example.org/msa", true},
+		{"SITE_ADDRESS", "localhost:8000", true},
+		{"SITE_ADDRESS", "messagerie", false},
+		{"SITE_ADDRESS", "messagerie..example.org", false},
+		{"SITE_ADDRESS", "messagerie.example.orgg", false},
+	} {
+		settings := map[string]string{
+			"DATABASE_URL": "postgres:///x", "TOKEN_PATH": "/t", "SENDGRID_API_KEY": "k", "SENDGRID_FROM": "a@example.org", "TWILIO_ACCOUNT_SID": "AC", "TWILIO_AUTH_TOKEN": "t",
+			"TWILIO_FROM": "+33700000000", "SITE_ADDRESS": "messagerie.example.org", "NATS_URL": "nats://n:4222", "ISSUERS": `[{"url":"https://i.example.org","realm":"member","audiences":["m"]}]`,
+		}
+		settings[row.name] = row.value
+		var environ []string
+		for name, value := range settings {
+			environ = append(environ, "NOTIFIER_"+name+"="+value)
+		}
+		if _, err := chassis.Load[Config]("NOTIFIER_", environ); (err == nil) != row.taken || err != nil && !strings.Contains(err.Error(), row.name) {
+			t.Errorf("%s=%q: %v", row.name, row.value, err)
+		}
 	}
 }
 

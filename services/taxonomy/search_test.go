@@ -253,7 +253,7 @@ func TestSearch_AtMost(t *testing.T) {
 	for i := range maxFoundServices + 2 {
 		fmt.Fprintf(&services, "  - {code: s%d, name: Aides au logement, url: \"https://example.org/\", audiences: [EMPLOYEUR]}\n", i)
 	}
-	f, err := taxonomyfile.Read([]byte(strings.Replace(sound, "themes:\n", services.String()+"themes:\n", 1)+topics.String()))
+	f, err := taxonomyfile.Read([]byte(strings.Replace(sound, "themes:\n", services.String()+"themes:\n", 1) + topics.String()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,10 +13,13 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
 	"strings"
+
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 )
 
 // Sites are the host names of the fund's own sites, such as msa.example.org.
@@ -25,15 +28,16 @@ type Sites []string
 // host is a name of at least two labels, without a port.
 var host = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// Validate reports the first that is no host name. One of a single label, such as fr, would be a
+// Validate reports all that are no host names. One of a single label, such as fr, would be a
 // whole domain of others.
 func (s Sites) Validate() error {
+	var faults []error
 	for _, site := range s {
-		if !host.MatchString(site) || len(site) > 253 {
-			return fmt.Errorf("OWN_SITES: %q is not a host name such as www.example.org, in lower case", site)
+		if !host.MatchString(site) || contact.Web("https://"+site) != nil {
+			faults = append(faults, fmt.Errorf("OWN_SITES: %q is not a host name such as www.example.org, in lower case", site))
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Piece is a part of a text, as it was written.

@@ -3,9 +3,11 @@ package render
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/ma-messagerie/messagerie/chassis/contact"
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 )
 
 // Statement is what the fund declares about the accessibility of the site: law 2005-102, article
@@ -36,10 +38,26 @@ func (s Statement) Validate() error {
 	} else if s.State != NotConforming && strings.TrimSpace(s.Audit) == "" {
 		faults = append(faults, fmt.Errorf("ACCESSIBILITY %q needs ACCESSIBILITY_AUDIT: without an audit, a site does not conform", s.State))
 	}
-	if u, err := url.Parse(s.ContactURL()); err != nil || s.Contact != "" && (u.Scheme == "https" && u.Host == "" || u.Scheme == "mailto" && strings.Count(s.Contact, "@") != 1) {
-		faults = append(faults, fmt.Errorf("ACCESSIBILITY_CONTACT %q is neither an e-mail address nor of the form https://host/path", s.Contact))
+	faults = append(faults, plain.Setting("ACCESSIBILITY_AUDIT", s.Audit, maxAudit))
+	if err := s.reachable(); err != nil {
+		faults = append(faults, fmt.Errorf("ACCESSIBILITY_CONTACT %q is neither an e-mail address nor of the form https://host/path: %w", s.Contact, err))
 	}
 	return errors.Join(faults...)
+}
+
+// maxAudit is the most characters of what an audit has found.
+const maxAudit = 1000
+
+// reachable checks the contact by the rules for members' own.
+func (s Statement) reachable() error {
+	switch {
+	case s.Contact == "":
+		return nil
+	case strings.HasPrefix(s.Contact, "https://"):
+		return contact.Web(s.Contact)
+	default:
+		return contact.WrittenEmail(s.Contact)
+	}
 }
 
 // ContactURL is where the contact leads; empty where there is none.

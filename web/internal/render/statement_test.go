@@ -21,6 +21,12 @@ func TestStatement_Validate(t *testing.T) {
 		{Statement{State: NotConforming, Contact: "http://example.org"}, false, "mailto:http://example.org"},
 		{Statement{State: NotConforming, Contact: "https://"}, false, "https://"},
 		{Statement{State: NotConforming, Contact: "nobody"}, false, "mailto:nobody"},
+		{Statement{State: NotConforming, Contact: "acces@example"}, false, "mailto:acces@example"},
+		{Statement{State: NotConforming, Contact: "acces@example.org\u200b"}, false, "mailto:acces@example.org\u200b"},
+		{Statement{State: NotConforming, Contact: "https://example.org\\@evil.example"}, false, "https://example.org\\@evil.example"},
+		{Statement{State: NotConforming, Contact: "https://a@example.org"}, false, "https://a@example.org"},
+		{Statement{State: PartiallyConforming, Audit: "\u202eAudit"}, false, ""},
+		{Statement{State: PartiallyConforming, Audit: "\u2800\u200b"}, false, ""},
 	} {
 		if err := row.given.Validate(); (err == nil) != row.want || row.given.ContactURL() != row.leads {
 			t.Errorf("%+v: %v, leads to %q", row.given, err, row.given.ContactURL())
