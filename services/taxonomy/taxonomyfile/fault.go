@@ -17,7 +17,7 @@ type Fault struct {
 	// Line and Column are where it stands, from 1; a column is a character, not a byte.
 	Line   int `json:"line"`
 	Column int `json:"column"`
-	// Code is what a program compares. docs/operations.md lists them.
+	// Code is what a program compares. docs/taxonomy.md lists them.
 	Code string `json:"code"`
 	// Text says what is wrong, Hint how to mend it.
 	Text string `json:"text"`

@@ -11,6 +11,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/ma-messagerie/messagerie/chassis/plain"
 )
 
 // sound is a small file without faults; each test breaks one thing in it.
@@ -328,13 +330,43 @@ func TestParse_Encodings(t *testing.T) {
 // No shorter list of codes is documented than that of the program.
 func TestCodes_AreDocumented(t *testing.T) {
 	t.Parallel()
-	documented, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "operations.md"))
+	documented, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "taxonomy.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, code := range Codes() {
 		if !strings.Contains(string(documented), "`"+code+"`") {
-			t.Errorf("%s is not in docs/operations.md", code)
+			t.Errorf("%s is not in docs/taxonomy.md", code)
 		}
 	}
+}
+
+// Whatever a file is, each fault is on a line that it has, once, and on one line of text.
+func FuzzParse(f *testing.F) {
+	content, err := os.ReadFile(filepath.Join("testdata", "sound.yaml"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(content))
+	for _, seed := range []string{
+		"", "\ufeff", "version: 3.5", "a:\u00a0b", "-\t\u200b- [{\u3000'", "themes: [~, *x]", "\x00", "- &a [*a]", "a: |\n\u00a0b\n", "? [a]\n: b", "<<: {a: b}", "x: !!int a", "themes:\n- code: \"\\e[2J\"",
+		"a: b\r\rc", "a\u2028b: c", "%YAML 1.9\n---\n", "queues: [{answer_days: 1e3}]", "{code:\u00a0x,\u00a0label: \"a\\", "# \u00a0\n\t#\n \t", "synonyms: [[a, b], x]",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, content string) {
+		_, err := Parse("f.yaml", []byte(content))
+		if err == nil {
+			return
+		}
+		var faults Faults
+		if !errors.As(err, &faults) || len(faults) == 0 {
+			t.Fatalf("not faults: %v", err)
+		}
+		for _, fault := range faults {
+			if fault.Line < 1 || fault.Column < 1 || fault.Line > strings.Count(content, "\n")+strings.Count(content, "\r")+1 || !slices.Contains(Codes(), fault.Code) || fault.Text == "" || fault.Hint == "" || !plain.Is(fault.Error()) {
+				t.Errorf("%q: %+q", content, fault.Error())
+			}
+		}
+	})
 }
