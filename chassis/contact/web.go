@@ -45,7 +45,7 @@ func Web(address string) error {
 		return fault("after the host is a character that an address has not: write letters without accents, no space and no backslash; others with a per cent sign, as %C3%A9")
 	}
 	u, err := url.Parse(address)
-	if err != nil || u.User != nil || strings.ContainsAny(rest[:end], "@\\% \t[]") {
+	if err != nil || strings.ContainsAny(rest[:end], "@\\% \t[]") {
 		return fault("after https:// comes the name of a host, without a user's name: https://www.exemple.fr")
 	}
 	if strings.HasSuffix(address, "#") || strings.Count(address, "#") > 1 {

@@ -316,7 +316,7 @@ func TestParse_Encodings(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	for _, content := range []string{"\ufeff" + whole, strings.ReplaceAll(whole, "\n", "\r\n"), strings.ReplaceAll(whole, "\n", "\r"), strings.ReplaceAll(whole, "label: Famille", "label: \"Où en est-on\u202f? ☎\ufe0f\""), strings.ReplaceAll(whole, "label: Famille", "label: \"Mon dossier\u00a0: où en est-il\"")} {
+	for _, content := range []string{"\ufeff" + whole, strings.ReplaceAll(whole, "\n", "\r\n"), strings.ReplaceAll(whole, "\n", "\r"), strings.ReplaceAll(whole, "label: Famille", "label: \"Où en est-on\u202f? ☎\ufe0f\""), strings.ReplaceAll(whole, "label: Famille", "label: Appeler ☎\ufe0f"), strings.ReplaceAll(whole, "label: Famille", "label: \"Mon dossier\u00a0: où en est-il\"")} {
 		if _, err := Parse("f.yaml", []byte(content)); err != nil {
 			t.Error(err)
 		}
