@@ -75,8 +75,16 @@ func TestSetting(t *testing.T) {
 func TestAlike(t *testing.T) {
 	t.Parallel()
 	for _, pair := range [][2]string{
-		{"Santé", "SANTE"}, {"Sante\u0301", "santé"}, {"l’aide", "l'aide"}, {"l`aide", "lʼaide"}, {"l´aide", "l’aide"}, {"micro-crèche", "micro\u2011crèche"},
-		{"où\u00a0?", "ou  ?"}, {"sœur", "SOEUR"}, {"a\u200bb", "ab"}, {"ＲＳＡ", "rsa"},
+		{"Santé", "SANTE"},
+		{"Sante\u0301", "santé"},
+		{"l’aide", "l'aide"},
+		{"l`aide", "lʼaide"},
+		{"l´aide", "l’aide"},
+		{"micro-crèche", "micro\u2011crèche"},
+		{"où\u00a0?", "ou  ?"},
+		{"sœur", "SOEUR"},
+		{"a\u200bb", "ab"},
+		{"ＲＳＡ", "rsa"},
 	} {
 		if plain.Alike(pair[0]) != plain.Alike(pair[1]) {
 			t.Errorf("%+q and %+q are apart: %+q, %+q", pair[0], pair[1], plain.Alike(pair[0]), plain.Alike(pair[1]))

@@ -194,7 +194,7 @@ func TestGetCatalogue(t *testing.T) {
 		t.Errorf("without a token: %v", err)
 	}
 	resp, err := first.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{})
-	if err != nil || resp.GetCatalogue().GetVersion() != 3 || len(resp.GetCatalogue().GetAudiences()) != 2 || resp.GetCatalogue().GetTextLimits().GetMax() == 0 || resp.GetCatalogue().GetQueues()[0].GetPostalAddress() != "1 rue de l’Exemple, 35000 Rennes" {
+	if err != nil || resp.GetCatalogue().GetVersion() != 3 || len(resp.GetCatalogue().GetAudiences()) != 2 || resp.GetCatalogue().GetTextLimits().GetMax() == 0 || resp.GetCatalogue().GetQueues()[0].GetPostalAddress() != "1 rue de l’Abbesse, 35000 Rennes" {
 		t.Fatalf("got %v, %v", resp, err)
 	}
 	resp, err = first.GetCatalogue(ctx, &taxonomypb.GetCatalogueRequest{KnownVersion: 3})
