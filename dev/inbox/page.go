@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf16"
+
+	"github.com/ma-messagerie/messagerie/chassis/localtime"
 )
 
 //go:embed page.html
@@ -22,7 +24,7 @@ var stylesheet []byte
 var scriptSource []byte
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-	"clock": func(t time.Time) string { return t.In(paris).Format("02/01 15:04:05") },
+	"clock": clock,
 	"keys":  func(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) },
 	"parts": smsParts,
 	"chars": func(s string) int { return len([]rune(s)) },
@@ -35,6 +37,15 @@ var paris = func() *time.Location {
 	}
 	return time.UTC
 }()
+
+// clock is a time in Paris, with the zone's name in the hour that clocks show twice.
+func clock(t time.Time) string {
+	t = t.In(paris)
+	if localtime.Repeated(t) {
+		return t.Format("02/01 15:04:05 MST")
+	}
+	return t.Format("02/01 15:04:05")
+}
 
 type pageData struct {
 	Messages []Message // newest first

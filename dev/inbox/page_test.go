@@ -204,3 +204,17 @@ func TestSMSParts(t *testing.T) {
 		t.Errorf("one ç in 71 characters: %d parts", got)
 	}
 }
+
+// The two of the hour that clocks show twice are told apart.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[string]string{"2026-10-25T00:30:00Z": "25/10 02:30:00 CEST", "2026-10-25T01:30:00Z": "25/10 02:30:00 CET", "2026-10-25T02:30:00Z": "25/10 03:30:00"} {
+		moment, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := clock(moment); got != want {
+			t.Errorf("%s is %s, want %s", at, got, want)
+		}
+	}
+}

@@ -34,6 +34,15 @@ export function wrong(text: string, min: number, max: number): string {
 	return '';
 }
 
-/** date is a time of the API's as people read it. */
-export const date = (time: string | undefined): string =>
-	time ? new Intl.DateTimeFormat('fr-FR', { dateStyle: 'long', timeStyle: 'short', timeZone: 'Europe/Paris' }).format(new Date(time)) : '';
+const paris = new Intl.DateTimeFormat('fr-FR', { dateStyle: 'long', timeStyle: 'short', timeZone: 'Europe/Paris' });
+const hour = 3600_000;
+
+/** date is a time of the API's as people read it, which says of the hour that clocks show twice which it is. */
+export function date(time: string | undefined): string {
+	if (!time) return '';
+	const at = Date.parse(time);
+	const words = paris.format(at);
+	if (paris.format(at + hour) === words) return `${words} (heure d’été)`;
+	if (paris.format(at - hour) === words) return `${words} (heure d’hiver)`;
+	return words;
+}

@@ -8,6 +8,7 @@ import (
 	"time"
 	_ "time/tzdata" // the container has no time zones of its own
 
+	"github.com/ma-messagerie/messagerie/chassis/localtime"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -97,13 +98,26 @@ func dayOf(date, lang string, words func(time.Time, string) string) string {
 	return words(day, lang)
 }
 
-// clock is a time of day, in Paris, which no line breaks: "9 h 36", as mails have it.
+// clock is a time of day, in Paris, which no line breaks: "9 h 36", as mails have it. Where
+// clocks show the hour twice, because summer time ends, it says which it is, as they do.
 func clock(t time.Time, lang string) string {
 	t = t.In(Paris)
+	words := fmt.Sprintf("%d\u00a0h\u00a0%02d", t.Hour(), t.Minute())
 	if lang == "en" {
-		return t.Format("15:04")
+		words = t.Format("15:04")
 	}
-	return fmt.Sprintf("%d\u00a0h\u00a0%02d", t.Hour(), t.Minute())
+	switch {
+	case !localtime.Repeated(t):
+		return words
+	case lang == "en" && t.IsDST():
+		return words + " (summer time)"
+	case lang == "en":
+		return words + " (winter time)"
+	case t.IsDST():
+		return words + " (heure d’été)"
+	default:
+		return words + " (heure d’hiver)"
+	}
 }
 
 // Clock is a time of day in the language of the pages, in Paris.
@@ -112,7 +126,7 @@ func (p *Pages) Clock(t time.Time) string { return clock(t, p.Lang) }
 // Moment is a short date with the time, in Paris.
 func Moment(t time.Time, lang string) string {
 	if lang == "en" {
-		return t.In(Paris).Format("2 Jan 2006, 15:04")
+		return t.In(Paris).Format("2 Jan 2006, ") + clock(t, lang)
 	}
 	return t.In(Paris).Format("02/01/2006 à ") + clock(t, lang)
 }

@@ -211,8 +211,8 @@ func TestSMSIsOnePart(t *testing.T) {
 	for about := range library {
 		for _, lang := range []string{"fr", "en"} {
 			to := member(lang)
-			to.Reference = "WWWW-WWWWWWWWWWW" // sixteen, all that references allows
-			to.ReceiveTime = timestamppb.New(time.Date(2026, 12, 30, 22, 59, 0, 0, time.UTC))
+			to.Reference = "WWWW-WWWWWWWWWWW"                                                // sixteen, all that references allows
+			to.ReceiveTime = timestamppb.New(time.Date(2026, 10, 25, 1, 59, 0, 0, time.UTC)) // in the hour that is told apart
 			text, err := words.Text(about.delivery(), to)
 			if err != nil {
 				t.Fatal(err)
