@@ -122,7 +122,7 @@ func TestConfirmation(t *testing.T) {
 		f.calls()
 		w := b.get(at)
 		said := strings.ReplaceAll(text(first), "Un accusé de réception part à j…e@example.org, et un SMS de confirmation au 06 .. .. .. 78. ", "")
-		if said = strings.ReplaceAll(said, "Un e-mail et un SMS vous préviennent dès que la réponse est là. ", ""); text(w) != said || said == text(first) {
+		if said = strings.ReplaceAll(said, "Un e-mail vous prévient dès que la réponse est là. Un SMS vous l’annonce aussi. ", ""); text(w) != said || said == text(first) {
 			t.Errorf("%s: %s", name, text(w))
 		}
 		if calls := f.names(); len(calls) != 1 || calls[0] != "MessagingService/GetConversation" {

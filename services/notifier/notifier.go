@@ -65,7 +65,8 @@
 // A provider's signed report ends every wait and doubt about its delivery, and moves
 // it on from accepted to delivered, bounced or complained (see internal/webhook).
 //
-// E-mails are tried for 72 hours, SMS for 4, late ones at the hours of SMSHours in Paris.
+// E-mails are tried for 72 hours, SMS for 4. All SMS but fresh acknowledgements leave at the
+// hours of SMSHours where the number lives; the wait for these is not counted (see Hours).
 // Contact points are fetched from the messaging service when a batch is sent, held until it
 // has left, and written nowhere.
 //
@@ -166,8 +167,9 @@ type Config struct {
 	// the provider is asked about it, or it is sent again. Shorter means sooner sent, and
 	// more duplicates, as a provider may not list yet what it has just taken.
 	AmbiguityWait time.Duration `env:"AMBIGUITY_WAIT" envDefault:"3m"`
-	// SMSHours are the hours in Paris at which an SMS may leave that is late, by more than
-	// ten minutes; at others it waits for the morning. 0-24: at any hour.
+	// SMSHours are the hours at which an SMS may leave, by the clocks where its number lives;
+	// at others it waits for the morning. An acknowledgement leaves at any hour for ten
+	// minutes. 0-24: all do.
 	SMSHours Hours `env:"SMS_HOURS" envDefault:"8-20"`
 	// ReconcileEvery is how often the ledger is compared with the messaging
 	// service's event log, for events that the broker did not bring. 0: never,

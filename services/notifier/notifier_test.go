@@ -107,7 +107,7 @@ func newStage(t *testing.T) *stage {
 		MessagingAddr: serveDirectory(t, s.directory, issuer.Issuer),
 		SiteAddress:   "messagerie.example.org",
 		Workers:       8, CallTimeout: 5 * time.Second, Lease: 15 * time.Second, AmbiguityWait: time.Minute, Poll: 50 * time.Millisecond,
-		WebhookMaxAge: 25 * time.Hour,
+		WebhookMaxAge: 25 * time.Hour, SMSHours: Hours{0, 24},
 	}
 	if err := s.cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -295,19 +295,20 @@ func TestPreferences(t *testing.T) {
 	}
 }
 
-// An SMS about a reply that nobody wishes does not wait for the morning: it would end there
-// as one that came too late.
+// At night an SMS about a reply waits, however fresh, and one that nobody wishes or that has
+// no number does not: nothing would be sent in the morning either.
 func TestPreferences_AtNight(t *testing.T) {
 	t.Parallel()
-	s := newStage(t) // whose hours are none
+	s := newStage(t)
+	s.cfg.SMSHours = Hours{} // it is night for ever
 	s.start(t)
-	eager, other := s.newcomer(), s.newcomer()
-	eager.SmsOnReply = true
+	eager, other, mute := s.newcomer(), s.newcomer(), s.newcomer()
+	eager.SmsOnReply, mute.SmsOnReply, mute.Phone = true, true, ""
 	for to, want := range map[*messagingpb.Recipient]row{
 		eager: {State: ledger.Planned, Reason: ledger.ReasonQuietHours}, other: {State: ledger.Suppressed, Reason: ledger.ReasonNotWanted, Wait: -1},
+		mute: {State: ledger.Suppressed, Reason: ledger.ReasonNoPhone, Wait: -1},
 	} {
 		id, event := eventOf(t, eventspb.TypeReplyPosted, to)
-		event.Time = time.Now().Add(-time.Hour)
 		s.publish(t, event)
 		var got row
 		notifiertest.Eventually(t, "it is "+want.Reason, func() bool {

@@ -165,13 +165,16 @@ func jittered(d time.Duration) time.Duration {
 	return d/2 + rand.N(d) //nolint:gosec // spreads load, guards nothing
 }
 
-// postpone gives back the SMS that must wait for the morning. One that nobody wishes ends
-// now: by the morning its time would be over, and it would pass for one that came too late.
+// postpone gives back the SMS that must wait for the day. One that nobody wishes, or that has
+// no number to go to, ends now: nothing would be sent in the morning either.
 func (l *lane) postpone(batch []ledger.Delivery, found map[uuid.UUID]*messagingpb.Recipient) (now []ledger.Delivery) {
 	for _, d := range batch {
-		if wait, late := l.hours.quiet(d); late && wished(d, found[d.ConversationID]) {
-			l.giveBack([]ledger.Delivery{d}, wait, ledger.ReasonQuietHours)
-			continue
+		to := found[d.ConversationID]
+		if wished(d, to) && e164.MatchString(to.GetPhone()) {
+			if wait, night := l.hours.quiet(d, to.GetPhone()); night {
+				l.done.add(ledger.Postpone(d, wait))
+				continue
+			}
 		}
 		now = append(now, d)
 	}

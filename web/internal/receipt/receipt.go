@@ -125,14 +125,15 @@ func (to *Reached) acknowledgement(p *render.Pages) string {
 	}
 }
 
+// announcement does not say when an SMS comes: by night it waits for the day.
 func (to *Reached) announcement(p *render.Pages) string {
 	switch {
 	case to.Email != "" && to.Announced != "":
-		return p.Tr("Un e-mail et un SMS vous préviennent dès que la réponse est là.", "An e-mail and an SMS will tell you as soon as there is a reply.")
+		return p.Tr("Un e-mail vous prévient dès que la réponse est là. Un SMS vous l’annonce aussi.", "An e-mail will tell you as soon as there is a reply. An SMS will tell you, too.")
 	case to.Email != "":
 		return p.Tr("Un e-mail vous prévient dès que la réponse est là.", "An e-mail will tell you as soon as there is a reply.")
 	case to.Announced != "":
-		return p.Tr("Un SMS vous prévient dès que la réponse est là.", "An SMS will tell you as soon as there is a reply.")
+		return p.Tr("Un SMS vous annonce la réponse quand elle est là.", "An SMS will tell you when there is a reply.")
 	default:
 		return p.Tr("Revenez lire la réponse dans Ma messagerie\u00a0: rien ne vous l’annoncera.", "Come back to My messages to read the reply: you will not be told when it is there.")
 	}

@@ -66,7 +66,7 @@ func (p *Pages) Delivery(d *notifierpb.Delivery, toAgent bool) string {
 	}
 	switch d.GetState() {
 	case notifierpb.DeliveryState_PENDING:
-		return p.Tr("%s va partir.", "%s will be sent shortly.", what)
+		return p.Tr("%s va partir.", "%s will be sent.", what)
 	case notifierpb.DeliveryState_ACCEPTED:
 		return p.Tr("%s est parti.", "%s has been sent.", what)
 	case notifierpb.DeliveryState_DELIVERED:

@@ -66,7 +66,8 @@ const (
 
 // Lifetimes of a delivery. A late e-mail still serves, so its time runs from
 // when it was planned, and an outage of the broker takes nothing from it. An SMS
-// only confirms what has just happened, so its time runs from then.
+// only confirms what has just happened, so its time runs from then; what it waits for
+// its recipient's day is not counted (Postpone).
 const (
 	emailLifetime = 72 * time.Hour
 	smsLifetime   = 4 * time.Hour

@@ -18,6 +18,8 @@ type Outcome struct {
 	State    State
 	// wait is how long until the next attempt, for retry and unknown.
 	wait time.Duration
+	// pauses has the wait take none of the delivery's time.
+	pauses bool
 	// Uncounted takes the attempt back: it does not move the retry calendar.
 	Uncounted bool
 	// Class names the outcome in the log of attempts; empty writes none, for a
@@ -60,6 +62,7 @@ type recorded struct {
 	AttemptID uuid.UUID     `db:"attempt_id"`
 	State     State         `db:"state"`
 	Wait      time.Duration `db:"wait"`
+	Pauses    bool          `db:"pauses"`
 	Uncounted bool          `db:"uncounted"`
 	// Outcome names the end in the log of attempts; empty writes none.
 	Outcome           provider.Class `db:"outcome"`
@@ -78,13 +81,13 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 	for i, o := range outcomes {
 		rows[i] = recorded{
 			EventID: o.Delivery.EventID, Channel: o.Delivery.Channel, AttemptID: o.Delivery.AttemptID, StartedAt: o.Delivery.ClaimedAt,
-			State: o.State, Wait: o.wait, Uncounted: o.Uncounted, Outcome: o.Class, Reason: o.Reason,
+			State: o.State, Wait: o.wait, Pauses: o.pauses, Uncounted: o.Uncounted, Outcome: o.Class, Reason: o.Reason,
 			Provider: o.provider, HTTPStatus: int32(o.status), ProviderMessageID: o.providerMessageID, //nolint:gosec // an HTTP status
 		}
 	}
 	return postgres.Many[uuid.UUID](ctx, l.pool, fmt.Sprintf("recording %d outcomes", len(outcomes)), `
 		WITH done AS (
-			SELECT * FROM `+recordedRows.From("o", 1)+`
+			SELECT * FROM `+recordedRows.From("o", 2)+`
 		), locked AS MATERIALIZED ( -- in one order for everybody
 			SELECT d.event_id, d.channel FROM delivery AS d JOIN done USING (event_id, channel)
 			ORDER BY d.event_id, d.channel FOR UPDATE OF d
@@ -98,7 +101,11 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			    lease_until = NULL,
 			    next_attempt_at = CASE WHEN o.state IN ('retry', 'unknown') AND d.state IN ('sending', 'unknown')
 			                           -- Claimed in a time to come: what it is to wait for was computed by a clock that has gone back.
-			                           THEN LEAST(d.expires_at, now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
+			                           THEN LEAST(CASE WHEN o.pauses THEN 'infinity' ELSE d.expires_at END,
+			                                      now() + CASE WHEN o.state = 'retry' AND o.started_at > now() THEN '0' ELSE o.wait END) END,
+			    -- What is left of its time begins when the wait is over, which that clock has not made longer.
+			    expires_at = CASE WHEN o.pauses AND o.started_at <= now() AND d.state IN ('sending', 'unknown')
+			                      THEN now() + o.wait + LEAST(d.expires_at - o.started_at, $1::interval) ELSE d.expires_at END,
 			    provider = CASE o.provider WHEN '' THEN d.provider ELSE o.provider END,
 			    provider_message_id = CASE o.provider_message_id WHEN '' THEN d.provider_message_id ELSE o.provider_message_id END,
 			    reason = CASE WHEN d.state IN ('sending', 'unknown') THEN o.reason ELSE d.reason END, updated_at = now()
@@ -113,5 +120,5 @@ func (l *Ledger) record(ctx context.Context, outcomes []Outcome) ([]uuid.UUID, e
 			FROM done AS o WHERE o.outcome <> ''
 		)
 		SELECT attempt_id FROM done WHERE attempt_id NOT IN (SELECT attempt_id FROM applied)`,
-		recordedRows.Args(rows)...)
+		recordedRows.Args(rows, smsLifetime)...)
 }

@@ -70,3 +70,11 @@ func Settle(d Delivery, by string, a provider.Answer, policy Doubts) Outcome {
 func GiveBack(d Delivery, wait time.Duration, reason string) Outcome {
 	return Outcome{Delivery: d, State: Retry, wait: wait, Uncounted: true, Reason: reason}
 }
+
+// Postpone is the outcome of an SMS that must not leave before its recipient's day begins. It
+// costs no attempt, and none of the SMS's time: afterwards it has as much as when it was claimed.
+func Postpone(d Delivery, wait time.Duration) Outcome {
+	o := GiveBack(d, wait, ReasonQuietHours)
+	o.pauses = true
+	return o
+}

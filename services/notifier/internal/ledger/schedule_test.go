@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ma-messagerie/messagerie/services/notifier/internal/notifiertest"
 	"github.com/ma-messagerie/messagerie/services/notifier/internal/provider"
 )
 
@@ -66,5 +67,36 @@ func TestSettle_DoubtsGrow(t *testing.T) {
 	}
 	if first, ninth := longest(1), longest(9); first != ambiguity || ninth < time.Hour {
 		t.Errorf("after one attempt at most %s, after nine %s", first, ninth)
+	}
+}
+
+// The wait for the day takes none of an SMS's time, and gives it none.
+func TestPostpone(t *testing.T) {
+	t.Parallel()
+	l := newLedger(t)
+	plans := planOf(SMS)
+	plans[0].LoggedAt = time.Now().Add(-3 * time.Hour)
+	notifiertest.Plan(t, l, plans)
+	for _, step := range []struct {
+		what       string
+		ahead      time.Duration // of the clock, when it was claimed
+		night      time.Duration
+		wait, left time.Duration
+	}{
+		{"an hour is left", 0, 11 * time.Hour, 11 * time.Hour, time.Hour},
+		{"claimed before the wait was over: never more than the whole", 0, 2 * time.Hour, 2 * time.Hour, smsLifetime},
+		{"claimed by a clock that has gone back", 3 * time.Hour, 11 * time.Hour, 0, 6 * time.Hour},
+	} {
+		d := notifiertest.Claim(t, l, SMS, 1)[0]
+		d.ClaimedAt = d.ClaimedAt.Add(step.ahead)
+		notifiertest.Record(t, l, Postpone(d, step.night))
+		if got := look(t, l.pool, d.EventID, SMS); got.State != Planned || got.Attempts != 0 || got.Reason != ReasonQuietHours || got.Wait != int(step.wait/time.Second) {
+			t.Errorf("%s: %+v, want a wait of %s", step.what, got, step.wait)
+		}
+		var left float64
+		if err := l.pool.QueryRow(t.Context(), `SELECT extract(epoch FROM expires_at - next_attempt_at) FROM delivery`).Scan(&left); err != nil || left > step.left.Seconds()+1 || left < step.left.Seconds()-60 {
+			t.Errorf("%s: %.0f s are left, want %s (%v)", step.what, left, step.left, err)
+		}
+		notifiertest.Due(t, l.pool)
 	}
 }
