@@ -170,7 +170,7 @@ func jittered(d time.Duration) time.Duration {
 func (l *lane) postpone(batch []ledger.Delivery, found map[uuid.UUID]*messagingpb.Recipient) (now []ledger.Delivery) {
 	for _, d := range batch {
 		to := found[d.ConversationID]
-		if wished(d, to) && e164.MatchString(to.GetPhone()) {
+		if wished(d, to) && validNumber(to.GetPhone()) {
 			if wait, night := l.hours.quiet(d, to.GetPhone()); night {
 				l.done.add(ledger.Postpone(d, wait))
 				continue
