@@ -44,6 +44,26 @@ func TestPhone(t *testing.T) {
 	}
 }
 
+// What is shown is taken again as it is.
+func TestShownPhone(t *testing.T) {
+	t.Parallel()
+	for phone, want := range map[string]string{
+		"+33612345678": "06 12 34 56 78", "+33639980001": "06 39 98 00 01", "+33199001001": "01 99 00 10 01", "+262692123456": "0692 12 34 56", "+590690123456": "0690 12 34 56",
+		"+594694123456": "0694 12 34 56", "+596696123456": "0696 12 34 56", "+262639012345": "0639 01 23 45", "+508708551234": "+508 708 551 234",
+		"+41791234567": "+41 79 123 45 67", "+352621123456": "+352 621 123 456", "+15062345678": "+1 506-234-5678", "+687751234": "+687 75.12.34",
+		"06.12.34.56.78": "06 12 34 56 78", "": "", "06": "06", "zéro six": "zéro six",
+	} {
+		got := ShownPhone(phone)
+		if got != want {
+			t.Errorf("%q is shown as %q, want %q", phone, got, want)
+		}
+		typed, err := Phone(phone)
+		if again, errAgain := Phone(got); again.E164 != typed.E164 || (err == nil) != (errAgain == nil) {
+			t.Errorf("%q is shown as %q, which is %q, %v", phone, got, again.E164, errAgain)
+		}
+	}
+}
+
 func TestTexted(t *testing.T) {
 	t.Parallel()
 	for typed, want := range map[string]errorpb.ErrorReason{

@@ -62,6 +62,25 @@ func Phone(typed string) (Number, error) {
 	return numberOf(parsed), nil
 }
 
+// ShownPhone is a number as people write it, with ordinary spaces: one of a French plan as it is
+// dialled there (06 12 34 56 78), any other with its country's code (+41 79 123 45 67). A text that
+// is no number is shown as it is.
+func ShownPhone(phone string) string {
+	number, err := Phone(phone)
+	if err != nil {
+		return phone
+	}
+	shown := phonenumbers.Format(number.parsed, phonenumbers.INTERNATIONAL)
+	// The table has some without the 0, as nobody dials them.
+	if dialled := phonenumbers.Format(number.parsed, phonenumbers.NATIONAL); slices.Contains(plans, number.Region) && strings.HasPrefix(dialled, "0") {
+		shown = dialled
+	}
+	if again, err := Phone(shown); err != nil || again.E164 != number.E164 {
+		return number.E164 // a plan with signs that are not read
+	}
+	return shown
+}
+
 // Texted reads a number that an SMS can be sent to, of one of the countries.
 func Texted(typed string, countries Countries) (Number, error) {
 	number, err := Phone(typed)
