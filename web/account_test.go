@@ -2,6 +2,7 @@ package web
 
 import (
 	"encoding/json"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -171,9 +172,17 @@ func TestProfile(t *testing.T) {
 	marc := session.Session{ID: "marc", Realm: session.Member, Name: "Marc Dubois", Profiles: []string{"PARTICULIER", "EXPLOITANT"}}
 	b := f.browse(t, marc)
 	b.shows(b.led(b.get("/messagerie"), "/profil?retour=%2Fmessagerie"), http.StatusOK, "Particulier", "Exploitant")
-	b.led(b.post("/profil", url.Values{"profil": {"EMPLOYEUR"}}), "/profil")
+	for _, form := range []url.Values{{"retour": {"/messagerie"}}, {"profil": {"EMPLOYEUR"}, "retour": {"/messagerie"}}} {
+		w := b.post("/profil", form)
+		b.shows(w, http.StatusUnprocessableEntity, "À corriger", "Erreur : Choisissez un profil.")
+		for _, want := range []string{`href="#p0"`, `aria-describedby="p0-fault" aria-invalid="true"`, `name="retour" value="/messagerie"`, `value="en/profil?retour=%2Fmessagerie"`} {
+			if !strings.Contains(w.Body.String(), want) {
+				t.Errorf("%v: no %s: %s", form, want, w.Body)
+			}
+		}
+	}
 	w := b.led(b.post("/profil", url.Values{"profil": {"EXPLOITANT"}, "retour": {"/messagerie"}}), "/messagerie")
-	if !strings.Contains(w.Body.String(), "Marc Dubois</bdi> · Exploitant") {
+	if !strings.Contains(w.Body.String(), "Marc Dubois</bdi></span> <span>· Exploitant") {
 		t.Error("the profile is not the chosen one")
 	}
 	b.led(b.post("/profil", url.Values{"profil": {"PARTICULIER"}, "retour": {"https://example.org"}}), "/espace")
@@ -184,7 +193,7 @@ func TestPreferences(t *testing.T) {
 	f := newFront(t)
 	b := f.browse(t, jeanne)
 	w := b.led(b.post("/preferences", url.Values{"email": {"j@example.org"}, "telephone": {"0612345678"}, "langue": {"en"}, "sms-accuse": {"1"}}), "/preferences")
-	if !strings.Contains(w.Body.String(), "Vos préférences sont enregistrées.") || !strings.Contains(w.Body.String(), `value="&#43;33612345678"`) {
+	if !strings.Contains(w.Body.String(), "Vos préférences sont enregistrées.") || !strings.Contains(w.Body.String(), `value="06 12 34 56 78"`) {
 		t.Errorf("after saving: %s", w.Body)
 	}
 	want := &messagingpb.Preferences{Email: "j@example.org", Phone: "0612345678", Locale: "en", SmsOnAcknowledgement: true}
@@ -205,6 +214,26 @@ func TestPreferences(t *testing.T) {
 	}
 	f.on("MessagingService/ReplacePreferences", refuses(refused(codes.InvalidArgument, "SOMETHING_NEW", nil, "preferences.email")))
 	b.shows(b.post("/preferences", nil), http.StatusNotFound)
+}
+
+// Numbers are shown as people write them: the account's, which no line breaks, and the chosen one,
+// which is taken again as it stands in its field. What was refused stands there as it was typed.
+func TestPreferences_Numbers(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	f.on("MessagingService/GetPreferences", answers(&messagingpb.GetPreferencesResponse{Preferences: &messagingpb.Preferences{AccountPhone: "+33639980001"}}))
+	if page := b.get("/preferences").Body.String(); !strings.Contains(page, "celui de votre compte\u00a0: 06\u00a039\u00a098\u00a000\u00a001.") {
+		t.Errorf("the account's: %s", page)
+	}
+	f.on("MessagingService/GetPreferences", answers(&messagingpb.GetPreferencesResponse{Preferences: &messagingpb.Preferences{Phone: "+41791234567"}}))
+	if shown := value(b.get("/preferences"), "", "telephone"); html.UnescapeString(shown) != "+41 79 123 45 67" {
+		t.Errorf("the chosen one: %q", shown)
+	}
+	f.on("MessagingService/ReplacePreferences", refuses(refused(codes.InvalidArgument, "PHONE_NOT_MOBILE", nil, "preferences.phone")))
+	if shown := value(b.post("/preferences", url.Values{"telephone": {"0142.345678"}}), "", "telephone"); shown != "0142.345678" {
+		t.Errorf("a refused one: %q", shown)
+	}
 }
 
 func TestExport(t *testing.T) {

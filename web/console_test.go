@@ -268,6 +268,9 @@ func TestReply_ToWhatWasRead(t *testing.T) {
 		if strings.Contains(w.Body.String(), `class="preview"`) {
 			t.Errorf("%s: what answers another message is shown as it would be sent", do)
 		}
+		if strings.Contains(w.Body.String(), " autofocus") {
+			t.Errorf("%s: the focus is not at what is to be corrected", do)
+		}
 	}
 	// What may have been done already is repeated as it was.
 	f.on("AgentService/PostReply", refuses(status.Error(codes.DeadlineExceeded, "")))
@@ -401,12 +404,18 @@ func TestAgent_LooksElsewhere(t *testing.T) {
 		}
 	}
 	b.shows(b.post(at+"/chercher", nil), http.StatusUnprocessableEntity, "Écrivez une référence")
-	for do, text := range map[string]string{"apercu": "Une réponse", "modele": "Une réponse\n\nVotre dossier"} {
+	for do, begins := range map[string]string{"apercu": "Une réponse", "modele": "Une réponse\n\nVotre dossier"} {
 		f.calls()
 		typed.Set("faire", do)
 		typed.Set("modele", templateID(t, b, at))
-		b.shows(b.post(at+"/repondre", typed), http.StatusOK, "Une note")
-		if saved, _ := one[*messagingpb.AgentServiceSaveDraftRequest](t, f.gateway, "AgentService/SaveDraft"); !strings.HasPrefix(saved.GetText(), text[:11]) || saved.GetNote() != "Une note" {
+		w := b.post(at+"/repondre", typed)
+		b.shows(w, http.StatusOK, "Une note")
+		// Without a script too, one is at what has come, and hears what it is.
+		focus := map[string]string{"apercu": `id="pv" tabindex="-1" autofocus>`, "modele": `name="texte" rows="8" dir="auto" aria-describedby="inserted" autofocus>`}
+		if strings.Count(w.Body.String(), " autofocus") != 1 || !strings.Contains(w.Body.String(), focus[do]) || strings.Contains(text(w), "Le modèle est inséré dans votre réponse.") != (do == "modele") {
+			t.Errorf("%s: the focus is elsewhere: %s", do, w.Body)
+		}
+		if saved, _ := one[*messagingpb.AgentServiceSaveDraftRequest](t, f.gateway, "AgentService/SaveDraft"); !strings.HasPrefix(saved.GetText(), begins[:11]) || saved.GetNote() != "Une note" {
 			t.Errorf("%s saves %v", do, saved)
 		}
 	}
@@ -664,6 +673,8 @@ func TestAgent_Page(t *testing.T) {
 	held.Hold = &messagingpb.Hold{CreateTime: timestamppb.New(sent), Note: "Recours <en cours>"}
 	f.on("AgentService/GetConversation", answers(&messagingpb.AgentServiceGetConversationResponse{Conversation: held}))
 	b.shows(b.get(at), http.StatusOK, "Conservation prolongée par décision du 23/11/2026 à 10 h 30 : Recours <en cours>")
+	// What left is in the order of time, whatever order it comes in.
+	b.shows(b.get(at), http.StatusOK, "10 h 31 Le SMS de confirmation est parvenu à l’adhérent. 23/11/2026 à 13 h 30 L’e-mail d’annonce de la réponse va partir.")
 	f = newFront(t)
 	f.on("TaxonomyService/GetTaxonomy", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/ListDeliveries", refuses(status.Error(codes.Unavailable, "")))
@@ -725,9 +736,11 @@ func TestTemplates(t *testing.T) {
 			b.led(w, "/agent/modeles")
 			continue
 		}
-		if b.shows(w, http.StatusUnprocessableEntity, row.says...); t.Failed() {
+		if b.shows(w, http.StatusUnprocessableEntity, append(row.says, "Modifier un modèle")...); t.Failed() {
 			t.Log(name)
 		}
+		// What is refused is not there yet.
+		b.shows(b.post("/agent/modeles", url.Values{"id": {draftID}, "titre": {row.title}, "texte": {row.words}}), http.StatusUnprocessableEntity, append(row.says, "Nouveau modèle")...)
 	}
 }
 
@@ -760,7 +773,15 @@ func TestStatistics(t *testing.T) {
 	w := b.get("/agent/statistiques")
 	b.shows(w, http.StatusOK, "67 %", "1,5 h", "4,0 j", "50 %", "3,0 j", "1 (25 %)", "Consulter mes paiements")
 	// Each chart has its scale and its days in words, and every figure is in the table.
-	b.shows(w, http.StatusOK, "Reçues · au plus 4 par jour 420 22/1123/11", "Répondues · au plus 2 par jour 420 22/1123/11", "dimanche 22 novembre 2026 4 1", "lundi 23 novembre 2026 2 2")
+	b.shows(w, http.StatusOK, "Reçues · 4 au maximum en un jour 420 22/1123/11", "Répondues · 2 au maximum en un jour 420 22/1123/11", "dimanche 22 novembre 2026 4 1", "lundi 23 novembre 2026 2 2")
+	// What was proposed to one audience is told from what was to another, by the words that members see.
+	figures := func(audience taxonomypb.Audience, reason string) *taxonomypb.SuggestionFigures {
+		return &taxonomypb.SuggestionFigures{Audience: audience, Theme: "famille", Topic: "allocations", Reason: reason, Service: &taxonomypb.OnlineService{Name: "Consulter mes paiements"}, Shown: 1}
+	}
+	f.on("TaxonomyService/GetSuggestionStatistics", answers(&taxonomypb.GetSuggestionStatisticsResponse{Figures: []*taxonomypb.SuggestionFigures{
+		figures(taxonomypb.Audience_PARTICULIER, "absent"), figures(taxonomypb.Audience_EXPLOITANT, "absent"), figures(taxonomypb.Audience_PARTICULIER, "parti"),
+	}}))
+	b.shows(b.get("/agent/statistiques"), http.StatusOK, "Consulter mes paiements Particulier · Famille › Allocations › Paiement absent 1", "Consulter mes paiements Exploitant · Famille", "Particulier · famille › allocations › parti 1")
 	f.on("TaxonomyService/GetSuggestionStatistics", refuses(status.Error(codes.Unavailable, "")))
 	f.on("AgentService/GetStatistics", answers(&messagingpb.GetStatisticsResponse{Answers: &messagingpb.AnswerFigures{}}))
 	b.shows(b.get("/agent/statistiques"), http.StatusOK, "Aucune conversation sur cette période", "Aucun service n’a été proposé")

@@ -81,6 +81,26 @@ func TestFollowUp_Draft(t *testing.T) {
 	}
 }
 
+// A conversation that is hidden or shown from a page of the list leads back to that page, and to none
+// of another site.
+func TestHide_LeadsBackToItsPage(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	b := f.browse(t, jeanne)
+	for at, act := range map[string]string{"/messagerie": "masquer", "/messagerie?q=absent": "masquer", "/messagerie?suite=n-2": "masquer", "/messagerie?masquees=1&q=absent&suite=n-2": "afficher"} {
+		action := "/messagerie/conversations/" + conversationID + "/" + act
+		_, form, _ := strings.Cut(b.get(at).Body.String(), `action="`+action+`">`)
+		form, _, _ = strings.Cut(form, "</form>")
+		sent := url.Values{}
+		if _, back, ok := strings.Cut(form, `name="retour" value="`); ok {
+			back, _, _ = strings.Cut(back, `"`)
+			sent.Set("retour", html.UnescapeString(back))
+		}
+		b.led(b.post(action, sent), at)
+	}
+	b.led(b.post("/messagerie/conversations/"+conversationID+"/masquer", url.Values{"retour": {"//example.org"}}), "/messagerie")
+}
+
 // What stands in the field is the draft before its conversation is hidden, or shown again. Where
 // it cannot be, it is in the field still, and nothing else is done.
 func TestFollowUp_Hidden(t *testing.T) {

@@ -586,7 +586,7 @@ func TestConversation_Text(t *testing.T) {
 	t.Parallel()
 	f := newFront(t)
 	w := f.browse(t, jeanne).get("/messagerie/conversations/" + conversationID + "/texte")
-	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat\u00a0: Répondu\n\n" +
+	want := "Conversation " + reference + "\nFamille – Allocations – Paiement absent\nÉtat\u00a0: Réponse donnée\n\n" +
 		"Vous, 23/11/2026 à 10 h 30\n\nBonjour, <b>rien</b> ne vient.\n\n---\n\n" +
 		"Service famille, 23/11/2026 à 11 h 30\n\nC’est réglé.\n\n---\n\n" +
 		"Service famille, 23/11/2026 à 12 h 30\n\nLe virement part demain.\n\n---\n\n"

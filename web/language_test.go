@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/kept"
 	"github.com/ma-messagerie/messagerie/web/internal/session"
@@ -84,9 +86,9 @@ func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
 		{jeanne, "/langue", map[string][]string{"vers": {"en/messagerie"}, "q": {"où & quand"}}, "/messagerie?q=o%C3%B9+%26+quand", "Your conversations"},
 		{jeanne, "/langue", map[string][]string{"vers": {"en/messagerie?masquees=1&q=avant"}, "q": {"après"}, "masquees": {"1"}}, "/messagerie?masquees=1&q=apr%C3%A8s", "Hidden conversations"},
 		// It leads nowhere else, and into no language that there is not.
-		{jeanne, "/preferences", map[string][]string{"vers": {"en//example.org"}}, "/", "My private space"},
+		{jeanne, "/preferences", map[string][]string{"vers": {"en//example.org"}}, "/preferences", "Your preferences"},
 		{jeanne, "/preferences", map[string][]string{"vers": {"de/preferences"}}, "/preferences", "Vos préférences"},
-		{jeanne, "/preferences", map[string][]string{"vers": {"e"}}, "/", "Mon espace privé"},
+		{jeanne, "/preferences", map[string][]string{"vers": {"e"}}, "/preferences", "Vos préférences"},
 	} {
 		b := f.browse(t, row.who)
 		w := b.post(row.at, row.form)
@@ -95,6 +97,49 @@ func TestLanguage_OfAPageWithNothingTyped(t *testing.T) {
 			continue
 		}
 		b.shows(b.follow(w, row.who), http.StatusOK, row.says)
+	}
+}
+
+// A page that answers a form stays the same in the other language: the question that was not
+// answered, of a draft that there is or is not yet.
+func TestLanguage_OfAPageWithAFault(t *testing.T) {
+	t.Parallel()
+	f := newFront(t)
+	draft := "/messagerie/brouillons/" + draftID
+	for _, row := range []struct {
+		who        session.Session
+		at         string
+		form       url.Values
+		kept       *messagingpb.Draft
+		says, then string
+	}{
+		{jeanne, draft + "/theme", nil, nil, "Choisissez un thème.", "What is the theme of your message?"},
+		{jeanne, draft + "/theme", nil, selected(""), "Choisissez un thème.", "What is the theme of your message?"},
+		{jeanne, draft + "/sujet", nil, selected(""), "Choisissez un sujet.", "What is the topic?"},
+		{jeanne, draft + "/motif", url.Values{"recap": {"1"}}, selected(written), "Choisissez un motif.", "What is the reason?"},
+		{jeanne, "/donnees-personnelles/effacement", nil, nil, "Cochez la case", "Your personal data"},
+		{jeanne, "/preferences", url.Values{"telephone": {""}}, nil, "Écrivez une adresse", "Your preferences"},
+		{claire, "/agent/modeles", nil, nil, "Donnez un titre", "Reply templates"},
+	} {
+		f.on("MessagingService/GetDraft", f.getDraft)
+		if row.kept == nil {
+			f.on("MessagingService/GetDraft", refuses(refused(codes.NotFound, "DRAFT_NOT_FOUND", nil)))
+		}
+		f.keep(row.kept)
+		f.on("MessagingService/ReplacePreferences", refuses(refused(codes.InvalidArgument, "EMAIL_INVALID", nil, "preferences.email")))
+		b := f.browse(t, row.who)
+		w := b.post(row.at, row.form)
+		b.shows(w, http.StatusUnprocessableEntity, row.says)
+		button := regexp.MustCompile(`<button class="link" lang="en"(?: form="(\w+)")? name="vers" value="([^"]+)"`).FindStringSubmatch(w.Body.String())
+		if button == nil {
+			t.Errorf("%s: no button: %s", row.at, w.Body)
+			continue
+		}
+		to := "/langue"
+		if button[1] != "" {
+			to = regexp.MustCompile(`<form id="` + button[1] + `"[^>]* action="([^"]+)"`).FindStringSubmatch(w.Body.String())[1]
+		}
+		b.shows(b.follow(b.post(to, url.Values{"vers": {button[2]}}), row.who), http.StatusOK, row.then)
 	}
 }
 

@@ -239,7 +239,8 @@ func foreign(b *browser) *httptest.ResponseRecorder {
 var noPromises = map[string]string{
 	"Aucun n’est connu, mais seul un audit peut l’établir. Un outil automatique ne voit qu’une partie des critères.": "declared by the fund",
 	", dont aucune étape n’a besoin":                                    "declared by the fund",
-	"Première réponse donnée":                                           "a status to filter by",
+	"Première réponse donnée":                                           "a status, and one to filter by",
+	"Réponse donnée":                                                    "a status",
 	"Il vous reste {n} caractère.":                                      "counted by the script as one types",
 	"Il vous reste {n} caractères.":                                     "counted by the script as one types",
 	"Qui a lu cette conversation":                                       "a link",

@@ -639,7 +639,13 @@ func TestSearch(t *testing.T) {
 	// It is nobody else's, and does not stay for ever.
 	b.led(f.browse(t, session.Session{ID: "p", Realm: session.Member, Subject: "members:paul", Profiles: jeanne.Profiles, Audience: jeanne.Audience}).get(at), "/messagerie/nouveau")
 	b.led(b.get(search+"?q=paiement"), "/messagerie/nouveau")
-	b.led(b.post(search, url.Values{"q": {" "}}), "/messagerie/nouveau")
+	none := b.post(search, url.Values{"q": {" "}})
+	b.shows(none, http.StatusUnprocessableEntity, "Erreur : Écrivez un mot ou une question.", "Votre recherche")
+	for _, want := range []string{`href="#q"`, `aria-invalid="true"`, `value="en/messagerie/nouveau"`} {
+		if !strings.Contains(none.Body.String(), want) {
+			t.Errorf("without words: no %s: %s", want, none.Body)
+		}
+	}
 	// A page's script has it at once.
 	r := httptest.NewRequest(http.MethodPost, search, strings.NewReader("q=rib"))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -92,6 +92,7 @@ func (v *visitor) timeline(c *messagingpb.Conversation) (list []render.Entry, un
 			list = append(list, v.Pages.Entry(d.GetUpdateTime().AsTime(), text))
 		}
 	}
+	slices.SortStableFunc(list, func(a, b render.Entry) int { return a.Time.Compare(b.Time) })
 	return list, false
 }
 

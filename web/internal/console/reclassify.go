@@ -40,7 +40,7 @@ func (v *visitor) reclassify() error {
 	case !v.Navigates():
 		return v.showReasons(words, typed.Back)
 	case words == "":
-		return v.showReasons("", typed.Back, render.Fault{Field: "q", Text: v.Tr("Écrivez un mot ou une question.", "Enter a word or a question.")})
+		return v.showReasons("", typed.Back, found.Missing(v.Pages))
 	default:
 		form.Set("q", found.First(words))
 	}

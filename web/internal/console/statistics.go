@@ -3,6 +3,7 @@ package console
 import (
 	"net/http"
 	"strconv"
+	"strings"
 
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -30,9 +31,28 @@ type themeBar struct {
 	Percent, OnTimePercent int
 }
 
+// proposal is a service for a selection of one audience: the same codes may be another's too.
 type proposal struct {
 	*taxonomypb.SuggestionFigures
 	FollowedPercent int
+	// Selection are the labels that it has now; its codes when it no longer exists.
+	Selection string
+}
+
+// selection is how a selection is called.
+func (v *visitor) selection(p *taxonomypb.SuggestionFigures) string {
+	var codes []string
+	for _, code := range []string{p.GetTheme(), p.GetTopic(), p.GetReason()} {
+		if code != "" {
+			codes = append(codes, code)
+		}
+	}
+	for _, option := range v.Trees.Selections(v.Ctx, p.GetAudience()) {
+		if option.Code == strings.Join(codes, "/") {
+			return option.Label
+		}
+	}
+	return strings.Join(codes, " › ")
 }
 
 // searches are those of members by words, added up.
@@ -82,7 +102,7 @@ func (v *visitor) showStatistics() error {
 	proposals, err := v.taxonomy.GetSuggestionStatistics(v.Ctx, &taxonomypb.GetSuggestionStatisticsRequest{Days: period})
 	if err == nil { // the rest is worth showing without them
 		for _, p := range proposals.GetFigures() {
-			page.Proposals = append(page.Proposals, proposal{p, chart.Percent(p.GetFollowed(), p.GetShown())})
+			page.Proposals = append(page.Proposals, proposal{p, chart.Percent(p.GetFollowed(), p.GetShown()), v.selection(p)})
 		}
 	}
 	v.addSearches(&page)

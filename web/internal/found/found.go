@@ -60,6 +60,11 @@ func First(words string) string {
 	return string(characters[:min(len(characters), mostTyped)])
 }
 
+// Missing is about a search without words.
+func Missing(p *render.Pages) render.Fault {
+	return render.Fault{Field: "q", Text: p.Tr("Écrivez un mot ou une question.", "Enter a word or a question.")}
+}
+
 // Choice reads the value of a button that chooses what was found: theme, topic and reason, of
 // which the later ones may be empty.
 func Choice(value string) (theme, topic, reason string, ok bool) {

@@ -1,6 +1,7 @@
 package member
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/ma-messagerie/messagerie/web/internal/desk"
 	"github.com/ma-messagerie/messagerie/web/internal/found"
 	"github.com/ma-messagerie/messagerie/web/internal/overview"
+	"github.com/ma-messagerie/messagerie/web/internal/session"
 )
 
 // homePage is the guide's step 1, or a part of its list for itself: what a search has found, what
@@ -26,7 +28,9 @@ type homePage struct {
 	// Previous and Next are the addresses of the pages around, All that of the first of all, and
 	// Back that of the page above.
 	Previous, Next, All, Back string
-	Drafts                    []*messagingpb.Draft
+	// Here is the page's own address.
+	Here   string
+	Drafts []*messagingpb.Draft
 	// Deposit is where documents are sent; empty when nowhere.
 	Deposit string
 	// ThemeLabels name the themes of drafts.
@@ -56,7 +60,7 @@ func (v *visitor) showHome() error {
 		Hidden: v.R.FormValue("masquees") != "", Audience: v.Session.Audience, PageToken: v.R.FormValue("suite"),
 		Q: found.First(strings.TrimSpace(v.R.FormValue("q"))), OrderBy: "unread",
 	}
-	page := homePage{Words: req.GetQ(), Hidden: req.GetHidden(), All: listPath(req.GetHidden(), "", ""), Back: home}
+	page := homePage{Words: req.GetQ(), Hidden: req.GetHidden(), All: listPath(req.GetHidden(), "", ""), Back: home, Here: v.R.URL.RequestURI()}
 	if page.Words != "" || req.GetPageToken() != "" {
 		page.Back = page.All
 	}
@@ -163,7 +167,12 @@ func (v *visitor) hide() error {
 		return err
 	}
 	v.Flash(v.Tr("La conversation est masquée. Vous la retrouverez dans « Afficher les conversations masquées ».", "The conversation is hidden. You will find it under “Show hidden conversations”."))
-	return v.Redirect("/messagerie")
+	return v.Redirect(v.listOfForm())
+}
+
+// listOfForm is the page of the list from which a form was sent; one of another page says none.
+func (v *visitor) listOfForm() string {
+	return cmp.Or(session.OwnPath(v.R.PostFormValue("retour")), home)
 }
 
 func (v *visitor) unhide() error {
@@ -174,5 +183,5 @@ func (v *visitor) unhide() error {
 		return err
 	}
 	v.Flash(v.Tr("La conversation est de nouveau affichée.", "The conversation is shown again."))
-	return v.Redirect("/messagerie")
+	return v.Redirect(v.listOfForm())
 }

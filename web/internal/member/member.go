@@ -70,7 +70,7 @@ func Routes(mux *http.ServeMux, s *visit.Site) {
 	page("POST /messagerie/conversations/{id}/suite", (*visitor).followUp)
 	page("POST /messagerie/conversations/{id}/enregistrer", (*visitor).saveFurther)
 
-	page("GET /messagerie/nouveau", (*visitor).newMessage)
+	page("GET "+newAt, (*visitor).newMessage)
 	page("GET "+searchAt, (*visitor).showFound)
 	page("POST "+searchAt, (*visitor).search)
 	page("GET "+searchAt+"/service/{service}", (*visitor).useFound)

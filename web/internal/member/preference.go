@@ -3,6 +3,7 @@ package member
 import (
 	"net/http"
 
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	"github.com/ma-messagerie/messagerie/web/internal/receipt"
 	"github.com/ma-messagerie/messagerie/web/internal/refusal"
@@ -25,7 +26,7 @@ func (v *visitor) showPreferences() error {
 		return err
 	}
 	now := resp.GetPreferences()
-	form := preferenceForm{Now: now, Email: now.GetEmail(), Phone: now.GetPhone()}
+	form := preferenceForm{Now: now, Email: now.GetEmail(), Phone: contact.ShownPhone(now.GetPhone())}
 	if reason := now.GetAccountEmailFault(); reason != "" && form.Email == "" {
 		form.EmailFault = refusal.FaultText(v.Pages, reason, nil)
 	}

@@ -28,7 +28,8 @@ func (v *visitor) search() error {
 	}
 	words := strings.TrimSpace(v.R.PostFormValue("q"))
 	if words == "" {
-		return v.Redirect("/messagerie/nouveau")
+		v.At = newAt // where the field is too
+		return v.Show(http.StatusUnprocessableEntity, "search", found.Reasons{}, found.Missing(v.Pages))
 	}
 	if !v.Navigates() {
 		v.ask(words, false)
@@ -45,7 +46,7 @@ func (v *visitor) search() error {
 func (v *visitor) showFound() error {
 	form, ok := v.Revealed()
 	if !ok {
-		return v.Redirect("/messagerie/nouveau")
+		return v.Redirect(newAt)
 	}
 	return v.showFoundFor(form.Get("q"))
 }
@@ -67,7 +68,7 @@ func (v *visitor) showFoundFor(words string) error {
 func (v *visitor) useFound() error {
 	under, ok := inquiry.Under(v.Seal, v.R, v.Session)
 	if !ok {
-		return v.Redirect("/messagerie/nouveau")
+		return v.Redirect(newAt)
 	}
 	page, err := found.By(v.Ctx, v.taxonomy, v.Pages, v.Session.Audience, under.Words)
 	if err != nil {

@@ -30,6 +30,9 @@ const (
 	stepDelete  = "supprimer"
 )
 
+// newAt is the address where a message is begun, of which nothing is stored yet.
+const newAt = "/messagerie/nouveau"
+
 // stepPage is one question, or the message, or the recap.
 type stepPage struct {
 	*writing.Draft
@@ -200,6 +203,13 @@ func (v *visitor) showQuestion(code int, d *writing.Draft, step string, faults .
 	p := v.stepPage(d, step)
 	p.Field = fields[step]
 	p.Options, p.Chosen = d.Question(step)
+	switch {
+	case v.At != "":
+	case p.Recap:
+		v.At = p.Action + "?recap=1"
+	default:
+		v.At = p.Action
+	}
 	return v.Show(code, "question", p, faults...)
 }
 
@@ -239,6 +249,7 @@ func (v *visitor) takeStep() error {
 	d, err := v.draft()
 	if isGone(err) && step == writing.Theme {
 		d, err = v.formDraft() // the first answer
+		v.At = newAt
 	}
 	var other *writing.OtherProfile
 	switch {

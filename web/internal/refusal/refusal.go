@@ -269,7 +269,7 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "SEARCH_INVALID":
 		return p.Tr("Écrivez une référence ou un numéro d’adhérent, avec ses chiffres.", "Enter a reference or a member number, with its digits.")
 	case "AGENT_UNKNOWN":
-		return p.Tr("Ce conseiller ne peut pas recevoir cette conversation : choisissez-en un autre.", "This agent cannot be given this conversation: choose another.")
+		return p.Tr("Ce conseiller ne peut pas recevoir cette conversation : choisissez-en un autre.", "This adviser cannot be given this conversation: choose another.")
 	case "QUEUE_UNKNOWN":
 		return p.Tr("Cette file n’existe plus : choisissez-en une autre.", "This queue no longer exists: choose another.")
 	case "TEMPLATE_VARIABLE_UNKNOWN":
@@ -285,9 +285,9 @@ func FaultText(p *render.Pages, reason string, details map[string]string) string
 	case "EMAIL_UNREACHABLE":
 		return p.Tr("Vérifiez la fin de l’adresse, après le dernier point : aucune adresse ne se termine ainsi.", "Check the end of the address, after the last dot: no address ends like this.")
 	case "PHONE_NOT_MOBILE":
-		return p.Tr("Écrivez un numéro de téléphone mobile : celui-ci ne reçoit pas de SMS.", "Enter a mobile phone number: this one does not receive text messages.")
+		return p.Tr("Écrivez un numéro de téléphone mobile : celui-ci ne reçoit pas de SMS.", "Enter a mobile phone number: this one does not receive SMS.")
 	case "PHONE_COUNTRY_UNSUPPORTED":
-		return p.Tr("Écrivez un autre numéro : nous n’envoyons pas de SMS dans ce pays.", "Enter another number: we do not send text messages to this country.")
+		return p.Tr("Écrivez un autre numéro : nous n’envoyons pas de SMS dans ce pays.", "Enter another number: we do not send SMS to this country.")
 	}
 	return ""
 }

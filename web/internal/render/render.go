@@ -130,6 +130,7 @@ func (p *Pages) funcs(a *Assets, own link.Sites) template.FuncMap {
 		"day":        func(t *timestamppb.Timestamp) string { return LongDay(t.AsTime(), p.Lang) },
 		"date":       func(t *timestamppb.Timestamp) string { return Date(t.AsTime(), p.Lang) },
 		"shown":      contact.Shown,
+		"phone":      shownPhone,
 		"moment":     func(t *timestamppb.Timestamp) string { return Moment(t.AsTime(), p.Lang) },
 		"iso":        func(t *timestamppb.Timestamp) string { return t.AsTime().UTC().Format(time.RFC3339) },
 		"audience":   func(a taxonomypb.Audience) string { return audienceLabel(a, p.Lang) },

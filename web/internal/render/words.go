@@ -8,6 +8,7 @@ import (
 	"time"
 	_ "time/tzdata" // the container has no time zones of its own
 
+	"github.com/ma-messagerie/messagerie/chassis/contact"
 	"github.com/ma-messagerie/messagerie/chassis/localtime"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
 	taxonomypb "github.com/ma-messagerie/messagerie/proto/messagerie/taxonomy/v1"
@@ -123,6 +124,11 @@ func clock(t time.Time, lang string) string {
 // Clock is a time of day in the language of the pages, in Paris.
 func (p *Pages) Clock(t time.Time) string { return clock(t, p.Lang) }
 
+// shownPhone is a telephone number as people write it, which no line breaks.
+func shownPhone(number string) string {
+	return strings.ReplaceAll(contact.ShownPhone(number), " ", noBreak)
+}
+
 // Moment is a short date with the time, in Paris.
 func Moment(t time.Time, lang string) string {
 	if lang == "en" {
@@ -143,16 +149,16 @@ func audienceLabel(a taxonomypb.Audience, lang string) string {
 	return labels[a][0]
 }
 
-// StatusLabel is a conversation's status in words.
+// StatusLabel is a conversation's status in words, which agree with it.
 func StatusLabel(s messagingpb.Status, lang string) string {
 	labels := map[messagingpb.Status][2]string{
-		messagingpb.Status_SENT:               {"Envoyé", "Sent"},
+		messagingpb.Status_SENT:               {"Envoyée", "Sent"},
 		messagingpb.Status_IN_PROGRESS:        {"En cours de traitement", "In progress"},
-		messagingpb.Status_PARTLY_ANSWERED:    {"Première réponse", "Partly answered"},
-		messagingpb.Status_ANSWERED:           {"Répondu", "Answered"},
+		messagingpb.Status_PARTLY_ANSWERED:    {"Première réponse donnée", "Partly answered"},
+		messagingpb.Status_ANSWERED:           {"Réponse donnée", "Answered"},
 		messagingpb.Status_WAITING_FOR_MEMBER: {"En attente de votre part", "Waiting for you"},
-		messagingpb.Status_REOPENED:           {"Rouvert", "Reopened"},
-		messagingpb.Status_CLOSED:             {"Clos", "Closed"},
+		messagingpb.Status_REOPENED:           {"Rouverte", "Reopened"},
+		messagingpb.Status_CLOSED:             {"Close", "Closed"},
 	}
 	if lang == "en" {
 		return labels[s][1]

@@ -20,6 +20,7 @@
 package visit
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
@@ -54,6 +55,9 @@ type Visit struct {
 	Unread int32
 	// Ctx carries the person's token to the gateway.
 	Ctx context.Context //nolint:containedctx // a visit lasts as long as its request
+	// At is the address of the page that answers a form, to open it again, where that is not the
+	// one that here says.
+	At string
 	// removed is how many characters were taken out of what was typed, flash what was done.
 	removed int
 	flash   string
@@ -92,7 +96,11 @@ func (v *Visit) here() string {
 	case "/agent/modeles":
 		return "/agent/modeles"
 	}
-	if v.R.URL.Path == desk.Find || v.R.URL.Path == desk.Audit || path.Base(v.R.URL.Path) == "motifs" { // these are pages too
+	switch v.R.URL.Path {
+	case desk.Find, desk.Audit, "/agent/modeles", "/preferences": // these are pages too
+		return v.R.URL.Path
+	}
+	if path.Base(v.R.URL.Path) == "motifs" { // and these
 		return v.R.URL.Path
 	}
 	return dir
@@ -133,7 +141,7 @@ func (v *Visit) Show(code int, tag string, body any, faults ...render.Fault) err
 		data.SecondsLeft = int(v.Session.Left(time.Now()).Seconds())
 	}
 	if v.R.Method != http.MethodGet {
-		data.Path = "/"
+		data.Path = cmp.Or(v.At, v.here())
 	}
 	data.Waits = tag != "kept" && v.waits()
 	data.Flash, data.Removed = v.takeFlash(), v.saidRemoved()
