@@ -83,6 +83,15 @@ export async function send(page, text, codes = withService) {
 	return { id: page.url().split('/').pop(), reference: (await page.textContent('.panel strong')).trim() };
 }
 
+// saveTemplate makes a reply template, as a supervisor does.
+export async function saveTemplate(page, title, text) {
+	await page.goto(`${web}/agent/modeles`);
+	await page.fill('#title', title);
+	await page.fill('#text', text);
+	await page.click('main form[action="/agent/modeles"] button.button');
+	await page.waitForSelector('text=Le modèle est enregistré');
+}
+
 // mails returns what left about a reference, once there are as many as wanted.
 export async function mails(reference, wanted) {
 	for (let end = Date.now() + 20_000; ; await new Promise((resolve) => setTimeout(resolve, 100))) {

@@ -2,7 +2,7 @@
 // quoted is found.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { launch, person, send, web } from './browser.mjs';
+import { launch, person, saveTemplate, send, web } from './browser.mjs';
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -37,6 +37,24 @@ for (const javaScriptEnabled of [true, false]) {
 		await page.click('button[value=envoyer]');
 		await page.waitForSelector('text=La réponse est envoyée');
 		assert.equal(await page.locator('#thread > li').count(), 3);
+		assert.deepEqual(faults, []);
+	});
+
+	test(`one is at the preview, and at the reply with the template, ${mode}`, async () => {
+		const jeanne = await person(browser, 'jeanne');
+		const { id } = await send(jeanne.page, `Bonjour, où en est mon dossier ${crypto.randomUUID()} ?`);
+		const sofiane = await person(browser, 'sofiane'), words = `Votre dossier est à l’étude (${crypto.randomUUID()}).`;
+		await saveTemplate(sofiane.page, words, words);
+		const { page, faults } = await opened('claire', id, { javaScriptEnabled });
+		await page.fill('#text', 'Bonjour,');
+		await page.click('button[value=apercu]');
+		await page.waitForSelector('#pv:focus');
+		assert.match(await page.textContent('#pv'), /ce que verra l’adhérent/);
+		await page.selectOption('#modele', { label: words });
+		await page.click('button[value=modele]');
+		await page.waitForSelector('#text:focus');
+		assert.equal(await page.locator('#text').evaluate((el) => document.getElementById(el.getAttribute('aria-describedby')).textContent), 'Le modèle est inséré dans votre réponse.');
+		assert.equal(await page.inputValue('#text'), `Bonjour,\n\n${words}`);
 		assert.deepEqual(faults, []);
 	});
 

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { HtmlValidate } from 'html-validate';
-import { away, choose, launch, limited, person, question, send, web, withService, write } from './browser.mjs';
+import { away, choose, launch, limited, person, question, saveTemplate, send, web, withService, write } from './browser.mjs';
 
 const axe = readFileSync(new URL('node_modules/axe-core/axe.min.js', import.meta.url), 'utf8');
 const html = new HtmlValidate({
@@ -138,6 +138,7 @@ const member = [
 	['conversation-repondue', async (page) => page.goto(`${web}/messagerie/conversations/${made.answered}`)],
 	['conversation-close', async (page) => page.goto(`${web}/messagerie/conversations/${made.closed}`)],
 	['recherche', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.fill('#q', 'paiement'); await Promise.all([page.waitForURL('**/recherche?r=*'), page.click('form.search button')]); }],
+	['recherche-erreur', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.click('form.search button'); await says(page, 'Écrivez un mot ou une question'); assert.equal(await page.locator('#faults:focus').count(), 1); }],
 	['recherche-vide', async (page) => { await page.goto(`${web}/messagerie/nouveau`); await page.fill('#q', 'zzzz'); await Promise.all([page.waitForURL('**/recherche?r=*'), page.click('form.search button')]); }],
 	['preferences', async (page) => page.goto(`${web}/preferences`)],
 	['preferences-erreur', async (page) => { await page.goto(`${web}/preferences`); await page.fill('#phone', '17'); await page.click('main form button.button'); }],
@@ -233,7 +234,7 @@ const agent = [
 	['agent-erreur', async (page) => { await page.goto(`${web}/agent`); await page.click('.queue h2 a >> nth=0'); await page.fill('#text', ' '); await page.click('button[value=envoyer]'); }],
 	['statistiques', async (page) => { await page.goto(`${web}/agent/statistiques`); await unfold(page); }],
 	['modeles', async (page) => page.goto(`${web}/agent/modeles`)],
-	['modele-modifier', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('text=Modifier >> nth=0'); await says(page, 'Supprimer ce modèle'); }],
+	['modele-modifier', async (page) => { await saveTemplate(page, 'Dossier complet', 'Votre dossier est complet.'); await page.click('text=Modifier >> nth=0'); await says(page, 'Supprimer ce modèle'); }],
 	['modeles-erreur', async (page) => { await page.goto(`${web}/agent/modeles`); await page.click('main form button.button'); }],
 	['session-finie', async (page) => {
 		await page.goto(`${web}/agent/conversations/${made.free}`);
@@ -281,6 +282,22 @@ const cut = (size) => {
 	return faults;
 };
 
+// broken lists the dates and numbers that do not stand on one line. Runs in the page.
+const broken = () => {
+	const faults = [], walker = document.createTreeWalker(document.querySelector('main'), NodeFilter.SHOW_TEXT);
+	while (walker.nextNode()) {
+		const text = walker.currentNode;
+		if (!text.parentElement.checkVisibility() || text.parentElement.closest('.vh, .said, .words, textarea, option')) continue;
+		for (const { 0: number, index } of text.data.matchAll(/\d[\d/,\u00a0\u202f]*\d/g)) {
+			const range = document.createRange();
+			range.setStart(text, index);
+			range.setEnd(text, index + number.length);
+			if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) faults.push(number);
+		}
+	}
+	return faults;
+};
+
 // Each scheme and each width; where pictures are taken, both schemes at both widths.
 const looks = [{ colorScheme: 'light', width: 1280 }, { colorScheme: 'dark', width: 320 }];
 if (process.env.SHOTS) looks.push({ colorScheme: 'dark', width: 1280 }, { colorScheme: 'light', width: 320 });
@@ -290,7 +307,7 @@ for (const [persona, states] of [['', [
 	['connexion-agent', async (page) => page.goto(`${web}/connexion?pour=agent&retour=/agent`)],
 	['connexion-ratee', async (page) => page.goto(`${web}/auth/callback?state=x&code=y`)],
 	['introuvable-anonyme', async (page) => page.goto(`${web}/rien`)],
-]], ['marc', [['profil', async (page) => page.goto(`${web}/profil`)], ['profil-brouillon', changeProfile], ['autre-profil', otherProfile]]], ['jeanne', member], ['sofiane', agent]]) {
+]], ['marc', [['profil', async (page) => page.goto(`${web}/profil`)], ['profil-erreur', async (page) => { await page.goto(`${web}/profil`); await page.click('main button'); await says(page, 'Choisissez un profil'); }], ['profil-brouillon', changeProfile], ['autre-profil', otherProfile]]], ['jeanne', member], ['sofiane', agent]]) {
 	test(`axe and width: ${persona || 'nobody'}, ${looks.length} looks`, async () => {
 		// axe is evaluated in the page, which the policy rightly forbids.
 		const { page } = await person(browser, persona, { bypassCSP: true });
@@ -307,6 +324,7 @@ for (const [persona, states] of [['', [
 				assert.deepEqual(violations.map((v) => `${name}: ${v.id}: ${v.nodes.map((n) => n.html).join(' | ').slice(0, 400)}`), [], `${colorScheme}, ${width} px`);
 				const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
 				assert.ok(wide <= 0, `${name}: ${wide} px too wide for ${width}`);
+				assert.deepEqual(await page.evaluate(broken), [], `${name}: ${width} px: on two lines`);
 				if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/${name}-${width}-${colorScheme}.png`, fullPage: name !== 'proposition' });
 			}
 			// At 1280 px a zoom of 200 % leaves 640, and one of 400 % the 320 above; then text alone grows.
@@ -317,6 +335,9 @@ for (const [persona, states] of [['', [
 			}
 			await page.setViewportSize({ width: 1280, height: 900 });
 			await page.evaluate(cut, '');
+			await page.emulateMedia({ media: 'print' });
+			assert.deepEqual(await page.evaluate(() => [...document.querySelectorAll('input[type=search]')].filter((el) => el.checkVisibility()).map((el) => el.id)), [], `${name}: an empty field is printed`);
+			await page.emulateMedia({ media: 'screen' });
 			if (process.env.SHOTS) {
 				await page.emulateMedia({ colorScheme: 'dark', forcedColors: 'active' });
 				await page.screenshot({ path: `${process.env.SHOTS}/${name}-forced.png`, fullPage: name !== 'proposition' });
@@ -348,7 +369,7 @@ for (const [persona, states] of [['', [
 }
 
 test('the head: one line from 1024 px on, at most a fifth of 320 × 568', async () => {
-	for (const [persona, path] of [['jeanne', '/messagerie'], ['marc', '/messagerie'], ['sofiane', '/agent']]) {
+	for (const [persona, path] of [['jeanne', '/messagerie'], ['marc', '/messagerie'], ['claire', '/agent'], ['sofiane', '/agent']]) {
 		for (const locale of ['fr-FR', 'en-GB']) {
 			const { page, context } = await person(browser, persona, { locale });
 			if (persona === 'marc') await page.check('input[value=EXPLOITANT]').then(() => page.click('main button'));
@@ -358,8 +379,16 @@ test('the head: one line from 1024 px on, at most a fifth of 320 × 568', async 
 			assert.ok(tall > 40 && tall <= 568 / 5, `${persona}, ${locale}: ${tall} px of 568`);
 			for (const width of [1024, 1280]) {
 				await page.setViewportSize({ width, height: 900 });
-				const parts = await page.evaluate(() => [...document.querySelectorAll('.bar > *')].map((part) => part.getBoundingClientRect()).map(({ top, bottom }) => ({ top, bottom })));
-				assert.ok(Math.max(...parts.map((p) => p.top)) < Math.min(...parts.map((p) => p.bottom)), `${persona}, ${locale}, ${width} px: ${JSON.stringify(parts)}`);
+				// A name that is too long is shortened; all of it is in the title, and is spoken.
+				for (const name of ['', 'Maximilienne-Antoinette de Rochechouart-Montmorency']) {
+					if (name) await page.evaluate((name) => { document.querySelector('.name bdi').textContent = name; }, name);
+					const parts = await page.evaluate(() => [...document.querySelectorAll('.bar > *, .bar li, .who > *')].flatMap((part) => [...part.getClientRects()]).map(({ top, bottom }) => ({ top, bottom })));
+					assert.ok(Math.max(...parts.map((p) => p.top)) < Math.min(...parts.map((p) => p.bottom)), `${persona}, ${locale}, ${width} px: ${JSON.stringify(parts)}`);
+					const [high, wide, shown] = await page.evaluate(() => [document.querySelector('.top').getBoundingClientRect().height, document.documentElement.scrollWidth, document.querySelector('.name').getBoundingClientRect().width]);
+					assert.ok(high <= 68 && wide <= width && shown >= 40, `${persona}, ${locale}, ${width} px: ${high} px high, ${wide} wide, the name ${shown}`);
+				}
+				await page.reload();
+				assert.equal(await page.getAttribute('.name', 'title'), await page.textContent('.name'));
 			}
 			await context.close();
 		}
