@@ -175,7 +175,7 @@ func TestProfile(t *testing.T) {
 	for _, form := range []url.Values{{"retour": {"/messagerie"}}, {"profil": {"EMPLOYEUR"}, "retour": {"/messagerie"}}} {
 		w := b.post("/profil", form)
 		b.shows(w, http.StatusUnprocessableEntity, "À corriger", "Erreur : Choisissez un profil.")
-		for _, want := range []string{`href="#p0"`, `aria-describedby="p0-fault" aria-invalid="true"`, `name="retour" value="/messagerie"`, `value="en/profil?retour=%2Fmessagerie"`} {
+		for _, want := range []string{`href="#p0"`, `action="/profil" novalidate>`, `aria-describedby="p0-fault" aria-invalid="true"`, `name="retour" value="/messagerie"`, `value="en/profil?retour=%2Fmessagerie"`} {
 			if !strings.Contains(w.Body.String(), want) {
 				t.Errorf("%v: no %s: %s", form, want, w.Body)
 			}

@@ -641,7 +641,7 @@ func TestSearch(t *testing.T) {
 	b.led(b.get(search+"?q=paiement"), "/messagerie/nouveau")
 	none := b.post(search, url.Values{"q": {" "}})
 	b.shows(none, http.StatusUnprocessableEntity, "Erreur : Écrivez un mot ou une question.", "Votre recherche")
-	for _, want := range []string{`href="#q"`, `aria-invalid="true"`, `value="en/messagerie/nouveau"`} {
+	for _, want := range []string{`href="#q"`, `aria-invalid="true"`, `data-found="found" novalidate>`, `value="en/messagerie/nouveau"`} {
 		if !strings.Contains(none.Body.String(), want) {
 			t.Errorf("without words: no %s: %s", want, none.Body)
 		}

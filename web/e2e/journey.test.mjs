@@ -251,5 +251,9 @@ test('hide and show a conversation', async () => {
 	assert.equal(await page.locator(`.item a[href="${path}"]`).count(), 0);
 	await page.click('a:has-text("Afficher les conversations masquées")');
 	await page.click(`.item:has(a[href="${path}"]) button`);
+	// It is gone from the list that one stays on, and back in the other.
+	assert.equal(new URL(page.url()).search, '?masquees=1');
+	assert.equal(await page.locator(`.item a[href="${path}"]`).count(), 0);
+	await page.goto(`${web}/messagerie`);
 	assert.equal(await page.locator(`.item a[href="${path}"]`).count(), 1);
 });
