@@ -5,11 +5,11 @@ import (
 	"slices"
 	"strings"
 	"time"
-	_ "time/tzdata" // the container has no time zones of its own
 	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
 
+	"github.com/ma-messagerie/messagerie/chassis/localtime"
 	errorpb "github.com/ma-messagerie/messagerie/proto/messagerie/error/v1"
 )
 
@@ -161,17 +161,7 @@ func (n Number) Zones() []*time.Location {
 		}
 	}
 	if len(zones) == 0 {
-		return []*time.Location{paris}
+		return []*time.Location{localtime.Paris}
 	}
 	return zones
-}
-
-var paris = mustLocation("Europe/Paris")
-
-func mustLocation(name string) *time.Location {
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // tzdata is linked in
-	}
-	return location
 }

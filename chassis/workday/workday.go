@@ -7,19 +7,9 @@ package workday
 
 import (
 	"time"
-	_ "time/tzdata" // the container has no time zones of its own
+
+	"github.com/ma-messagerie/messagerie/chassis/localtime"
 )
-
-// paris is the time zone of the fund.
-var paris = mustLocation("Europe/Paris")
-
-func mustLocation(name string) *time.Location {
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // tzdata is linked in
-	}
-	return location
-}
 
 // Before returns the day, at midnight in Paris, before which an answer comes that takes at
 // most so many working days: the working day after the last of them. The day of receipt is
@@ -42,8 +32,8 @@ func Has(at time.Time) bool {
 }
 
 func midnight(at time.Time) time.Time {
-	at = at.In(paris)
-	return time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, paris)
+	at = at.In(localtime.Paris)
+	return time.Date(at.Year(), at.Month(), at.Day(), 0, 0, 0, 0, localtime.Paris)
 }
 
 func isHoliday(day time.Time) bool {
@@ -57,7 +47,7 @@ func isHoliday(day time.Time) bool {
 
 // Holidays are the public holidays of a year from 1583 on, each at midnight in Paris.
 func Holidays(year int) [11]time.Time {
-	day := func(month time.Month, n int) time.Time { return time.Date(year, month, n, 0, 0, 0, 0, paris) }
+	day := func(month time.Month, n int) time.Time { return time.Date(year, month, n, 0, 0, 0, 0, localtime.Paris) }
 	month, n := easter(year)
 	return [11]time.Time{
 		day(time.January, 1),

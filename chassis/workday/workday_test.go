@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ma-messagerie/messagerie/chassis/localtime"
 )
 
 // The eleven holidays, as the State has published them.
@@ -69,7 +71,7 @@ func TestBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := Before(receipt, row.days)
-		if got.Format(time.DateOnly) != row.want || !got.Equal(time.Date(got.Year(), got.Month(), got.Day(), 0, 0, 0, 0, paris)) {
+		if got.Format(time.DateOnly) != row.want || !got.Equal(time.Date(got.Year(), got.Month(), got.Day(), 0, 0, 0, 0, localtime.Paris)) {
 			t.Errorf("%d working days from %s: before %s, want %s", row.days, row.receipt, got, row.want)
 		}
 	}

@@ -31,12 +31,7 @@ var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 }).Parse(pageSource))
 
 // paris is where the readers of these messages are.
-var paris = func() *time.Location {
-	if location, err := time.LoadLocation("Europe/Paris"); err == nil {
-		return location
-	}
-	return time.UTC
-}()
+var paris = localtime.Paris
 
 // clock is a time in Paris, with the zone's name in the hour that clocks show twice.
 func clock(t time.Time) string {

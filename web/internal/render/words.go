@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // the container has no time zones of its own
 
 	"github.com/ma-messagerie/messagerie/chassis/contact"
 	"github.com/ma-messagerie/messagerie/chassis/localtime"
@@ -45,15 +44,7 @@ func LanguageOf(r *http.Request) string {
 }
 
 // Paris is the time zone of dates that people read.
-var Paris = mustLocation("Europe/Paris")
-
-func mustLocation(name string) *time.Location {
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // tzdata is linked in
-	}
-	return location
-}
+var Paris = localtime.Paris
 
 var (
 	frenchDays   = [...]string{"dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"}

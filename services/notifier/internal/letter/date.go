@@ -10,15 +10,7 @@ import (
 )
 
 // Paris is the fund's time zone: of dates that members read, and of a number that is of none.
-var Paris = mustLocation("Europe/Paris")
-
-func mustLocation(name string) *time.Location {
-	location, err := time.LoadLocation(name)
-	if err != nil {
-		panic(err) // tzdata is linked in
-	}
-	return location
-}
+var Paris = localtime.Paris
 
 var (
 	frenchDays   = [...]string{"dimanche", "lundi", "mardi", "mercredi", "jeudi", "vendredi", "samedi"}

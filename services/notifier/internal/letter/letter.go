@@ -20,7 +20,6 @@ import (
 	"regexp"
 	"strings"
 	texttemplate "text/template"
-	_ "time/tzdata" // the container has no time zones of its own
 
 	"github.com/ma-messagerie/messagerie/chassis/workday"
 	messagingpb "github.com/ma-messagerie/messagerie/proto/messagerie/messaging/v1"
