@@ -1008,7 +1008,7 @@ type MessagerieMessagingV1PostReplyRequest struct {
 	// LastMessageId Id of the last message that the author has read (lastMessageId of the conversation).
 	LastMessageId string `json:"lastMessageId"`
 
-	// Text The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count.
+	// Text The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out.
 	Text string `json:"text"`
 }
 

@@ -146,7 +146,7 @@ export interface paths {
         get: operations["getDraft"];
         /**
          * Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there
-         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room. With a conversationId it is the one draft of a further message in that conversation, under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too. Sending a message deletes no draft: whoever sends knows what was sent. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one under the id.
+         * @description Stores what a member has begun to write, under an id of the caller's choice, and replaces what was there. Nothing is checked but its size: a draft may be incomplete. It is encrypted, and deleted seven days after its last change. A member has at most 20 drafts; the oldest makes room, one without a text before the others. With a conversationId it is the one draft of a further message in that conversation, under its id (DRAFT_PLACE_INVALID), if that is the member's: else NOT_FOUND with the reason CONVERSATION_NOT_FOUND. It is deleted with the conversation too. Sending a message deletes no draft: whoever sends knows what was sent. With the metadata `if-none-match` of `*` it replaces nothing: FAILED_PRECONDITION with the reason DRAFT_EXISTS where there is one under the id.
          */
         put: operations["saveDraft"];
         post?: never;
@@ -1334,7 +1334,7 @@ export interface components {
         "messagerie.error.v1.ErrorReason": "INTERNAL" | "DEADLINE_EXCEEDED" | "CALL_CANCELLED" | "SERVICE_UNAVAILABLE" | "STORE_UNAVAILABLE" | "NOT_READY" | "OVERLOADED" | "RATE_LIMITED" | "CALLS_TOO_MANY" | "STREAMS_TOO_MANY" | "REQUEST_TOO_SLOW" | "ANSWERS_UNREAD" | "REPORTS_BUSY" | "REPORT_TOO_SLOW" | "TOKEN_REQUIRED" | "TOKEN_INVALID" | "WATCH_TICKET_INVALID" | "CREDENTIALS_AMBIGUOUS" | "PUBLIC_URL_UNSET" | "ISSUER_UNAVAILABLE" | "ACCESS_DENIED" | "SCOPE_MISSING" | "METHOD_UNKNOWN" | "REQUEST_MISSING" | "REQUEST_MALFORMED" | "REQUEST_TOO_LARGE" | "PATH_UNKNOWN" | "NOT_ACCEPTABLE" | "PATH_MALFORMED" | "HTTP_METHOD_NOT_ALLOWED" | "QUERY_MALFORMED" | "PARAMETER_UNKNOWN" | "PARAMETER_DUPLICATE" | "MEDIA_TYPE_UNSUPPORTED" | "BODY_UNEXPECTED" | "BODY_UNREADABLE" | "JSON_MALFORMED" | "FIELD_UNKNOWN" | "FIELD_DUPLICATE" | "REQUIRED" | "TOO_SHORT" | "TOO_LONG" | "TOO_FEW" | "TOO_MANY" | "NOT_UNIQUE" | "OUT_OF_RANGE" | "UUID_INVALID" | "FORMAT_INVALID" | "VALUE_UNKNOWN" | "VALUE_INVALID" | "CONFIRMATION_REQUIRED" | "CONTROL_CHARACTERS" | "TIMESTAMP_INVALID" | "DURATION_INVALID" | "FIELD_MASK_INVALID" | "PAGE_TOKEN_INVALID" | "IDEMPOTENCY_KEY_REQUIRED" | "IDEMPOTENCY_KEY_INVALID" | "IDEMPOTENCY_KEY_REUSED" | "SELECTION_INVALID" | "AUDIENCE_NOT_SERVED" | "AUDIENCE_NOT_YOURS" | "TAXONOMY_UNAVAILABLE" | "TAXONOMY_VERSION_REQUIRED" | "TAXONOMY_VERSION_OUTDATED" | "TAXONOMY_VERSION_UNKNOWN" | "THEME_UNKNOWN" | "THEME_NOT_FOR_AUDIENCE" | "TOPIC_REQUIRED" | "TOPIC_UNKNOWN" | "TOPIC_NOT_FOR_AUDIENCE" | "REASON_REQUIRED" | "REASON_UNKNOWN" | "REASON_NOT_FOR_AUDIENCE" | "SERVICE_NOT_OFFERED" | "QUEUE_UNKNOWN" | "BODY_NOT_UTF8" | "BODY_CHARACTER_FORBIDDEN" | "BODY_TOO_SHORT" | "BODY_TOO_LONG" | "BODY_BLANK" | "CAISSE_UNKNOWN" | "CONVERSATION_NOT_FOUND" | "CONVERSATION_CLOSED" | "CONVERSATION_ERASED" | "CONVERSATION_CHANGED" | "LAST_MESSAGE_REQUIRED" | "ALREADY_ANSWERED" | "CLOSING_TEXT_REQUIRED" | "REFERENCE_INVALID" | "SEARCH_INVALID" | "AGENT_UNKNOWN" | "TEMPLATE_VARIABLE_UNKNOWN" | "FILTERS_CONTRADICTORY" | "CLAIM_HELD" | "CLAIM_NOT_HELD" | "DRAFT_NOT_FOUND" | "DRAFT_CHANGED" | "DRAFT_EXISTS" | "DRAFT_PLACE_INVALID" | "TITLE_INVALID" | "TEMPLATES_TOO_MANY" | "EMAIL_INVALID" | "PHONE_INVALID" | "WATCHES_TOO_MANY" | "EXPORT_NOT_READ" | "MESSAGING_UNAVAILABLE" | "REFUSED_EVENT_NOT_FOUND" | "DEAD_LETTER_NOT_FOUND" | "DEAD_LETTER_ID_INVALID" | "REPORT_REFUSED" | "REPORT_NOT_SIGNED" | "REPORT_STALE" | "REPORT_MALFORMED" | "WEBHOOK_NOT_CONFIGURED" | "EMAIL_NOT_ASCII" | "EMAIL_UNREACHABLE" | "PHONE_NOT_MOBILE" | "PHONE_COUNTRY_UNSUPPORTED";
         /** @description AddNoteRequest is an internal note. */
         "messagerie.messaging.v1.AddNoteRequest": {
-            /** @description The text: 1 to 2000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 2000 characters, cleaned and counted as a member's is. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             text: string;
         };
         /** @description AddNoteResponse is the conversation with its messages and notes. */
@@ -1451,7 +1451,7 @@ export interface components {
         "messagerie.messaging.v1.AssignConversationRequest": {
             /** @description Id of the colleague, as in ListAgents. */
             agentId: string;
-            /** @description A note for colleagues; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description A note for colleagues; empty: none. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             note?: string;
         };
         /** @description AssignConversationResponse is the conversation as it is now, without messages. */
@@ -1548,7 +1548,7 @@ export interface components {
              * @description Id of the last message that the caller has read (lastMessageId of the conversation).
              */
             lastMessageId: string;
-            /** @description What the member reads: 1 to 750 characters, cleaned and counted as a member's message is. Required if their last message has no final answer. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description What the member reads: 1 to 750 characters, cleaned and counted as a member's message is. Required if their last message has no final answer. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             text?: string;
         };
         /** @description CloseConversationResponse is the conversation as it is now, without messages. */
@@ -2072,7 +2072,7 @@ export interface components {
         };
         /** @description PostFollowUpRequest is a further message of the member's. */
         "messagerie.messaging.v1.PostFollowUpRequest": {
-            /** @description The text: 1 to 750 characters, cleaned and counted as a first message's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 750 characters, cleaned and counted as a first message's is. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             text: string;
         };
         /** @description PostFollowUpResponse is the conversation with its messages. */
@@ -2082,7 +2082,7 @@ export interface components {
         };
         /** @description PostReplyRequest is an agent's answer. */
         "messagerie.messaging.v1.PostReplyRequest": {
-            /** @description The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 1 to 5000 characters, cleaned and counted as a member's is. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             text: string;
             /** @description True: the conversation is answered. False: another answer will follow. */
             final?: boolean;
@@ -2412,7 +2412,7 @@ export interface components {
              * @description Version of the taxonomy the selection was made in.
              */
             taxonomyVersion: number;
-            /** @description The text: 10 to 750 characters. It is cleaned, and then counted as Unicode code points: every line end (CRLF, CR, VT, FF, NEL, U+2028, U+2029) becomes LF; other control characters but the tab, bidirectional embeddings and overrides, and isolates without their other half on the same line are taken out; then NFC, and outer white space is trimmed. One that shows nothing is refused (BODY_BLANK). The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description The text: 10 to 750 characters. It is cleaned, and then counted as Unicode code points: every line end (CRLF, CR, VT, FF, NEL, U+2028, U+2029) becomes LF; other control characters but the tab, bidirectional embeddings and overrides, and isolates without their other half on the same line are taken out; then NFC, and outer white space is trimmed. One that shows nothing is refused (BODY_BLANK). The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             text: string;
         };
         /** @description SubmitMessageResponse is the stored recap. */
@@ -2424,7 +2424,7 @@ export interface components {
         };
         /** @description TakeOverConversationRequest names a conversation. */
         "messagerie.messaging.v1.TakeOverConversationRequest": {
-            /** @description A note for colleagues; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description A note for colleagues; empty: none. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             note?: string;
         };
         /** @description TakeOverConversationResponse is the conversation as it is now, without messages. */
@@ -2485,7 +2485,7 @@ export interface components {
              * @description Id of the last message that the caller has read (lastMessageId of the conversation).
              */
             lastMessageId: string;
-            /** @description A note for colleagues, of 1 to 2000 characters; empty: none. The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count. */
+            /** @description A note for colleagues, of 1 to 2000 characters; empty: none. The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out. */
             note?: string;
         };
         /** @description TransferConversationResponse is the conversation as it is now, without messages. */

@@ -21,7 +21,7 @@ const (
 // than the rules of protovalidate count.
 var textBounds = map[protoreflect.FullName][2]int{
 	"messagerie.messaging.v1.SubmitMessageRequest.text": {10, 750},
-	"messagerie.messaging.v1.PostFollowUpRequest.text":  {10, 750},
+	"messagerie.messaging.v1.PostFollowUpRequest.text":  {1, 750},
 	"messagerie.messaging.v1.PostReplyRequest.text":     {1, 5000},
 	"messagerie.messaging.v1.AddNoteRequest.text":       {1, 2000},
 	// Of those that may be empty there is no least length.
@@ -112,7 +112,7 @@ func (d *document) objectSchema(message protoreflect.MessageDescriptor, as role,
 func describe(field protoreflect.FieldDescriptor) string {
 	words := commentOf(field)
 	if _, ok := textBounds[field.FullName()]; ok {
-		words += " The bounds count Unicode code points after CRLF to LF, NFC and trimming: white space around the text does not count."
+		words += " The bounds count Unicode code points of what is stored: white space around the text does not count, nor what is taken out."
 	}
 	return words
 }
