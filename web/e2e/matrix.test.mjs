@@ -131,7 +131,9 @@ class Run {
 			shown: [...body.querySelectorAll('main textarea')].map((f) => f.value),
 		}));
 		const stored = (text) => text.replaceAll('\u0007', ''); // which nobody sees
-		return texts.filter((typed) => ((text) => !(has.values.includes(text) || has.values.includes(text.trim()) || has.text.includes(text.trim().replace(/\s+/g, ' '))
+		// A number that was stored is shown as people write it.
+		const shown = (text) => text.replace(/^\+33(\d)(\d\d)(\d\d)(\d\d)(\d\d)$/, '0$1 $2 $3 $4 $5');
+		return texts.filter((typed) => ((text) => !(has.values.includes(text) || has.values.includes(shown(text)) || has.values.includes(text.trim()) || has.text.includes(text.trim().replace(/\s+/g, ' '))
 			|| this.disturbance.inserts && has.values.some((value) => value.startsWith(text))))(stored(typed)));
 	}
 
