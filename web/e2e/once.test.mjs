@@ -83,7 +83,8 @@ test('other text from a draft that was sent', async () => {
 	await page.waitForURL('**/confirmation/**');
 	await other.evaluate(() => { document.querySelector('input[name=texte]').value = 'Un tout autre texte.'; });
 	await other.click('text=Envoyer le message');
-	assert.match(await other.textContent('main'), /déjà parti/);
+	assert.match(await other.locator('#done').textContent(), /déjà parti de ce brouillon/);
+	assert.equal(await other.locator('.recap .said').textContent(), 'Un tout autre texte.');
 });
 
 test('750 characters with line breaks, emoji and combining marks, sent and counted alike', async () => {
