@@ -524,7 +524,7 @@ func TestNobodyToSendTo(t *testing.T) {
 		onEmail, onSMS string
 	}{
 		{"", "", ledger.ReasonNoEmail, ledger.ReasonNoPhone},
-		{"canary.two@example.org, x@example.org", "0639980001", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
+		{"canary.two@example.org, x@example.org", "0142345678", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
 		{"canary.x@example.org\r\nBcc: y@example.org", "+33", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
 		{"Jeanne Canary <canary.x@example.org>", "+336399800011234567", ledger.ReasonEmailInvalid, ledger.ReasonPhoneInvalid},
 	} {

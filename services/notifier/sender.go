@@ -170,7 +170,7 @@ func jittered(d time.Duration) time.Duration {
 func (l *lane) postpone(batch []ledger.Delivery, found map[uuid.UUID]*messagingpb.Recipient) (now []ledger.Delivery) {
 	for _, d := range batch {
 		to := found[d.ConversationID]
-		if wished(d, to) && validNumber(to.GetPhone()) {
+		if wished(d, to) && numberOf(to.GetPhone()) != "" {
 			if wait, night := l.hours.quiet(d, to.GetPhone()); night {
 				l.done.add(ledger.Postpone(d, wait))
 				continue
@@ -284,14 +284,15 @@ func byMail(m provider.Mailer, c letter.Composer) func(context.Context, ledger.D
 		if to.GetEmail() == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoEmail}
 		}
-		if !validAddress(to.GetEmail()) {
+		address := addressOf(to.GetEmail())
+		if address == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonEmailInvalid}
 		}
 		message, err := c.Mail(d, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
-		message.DeliveryID = d.ID()
+		message.DeliveryID, message.To = d.ID(), address
 		if found, settled := settleDoubt(ctx, d, m, message); settled {
 			return found
 		}
@@ -324,14 +325,15 @@ func byText(t provider.Texter, c letter.Composer) func(context.Context, ledger.D
 		if to.GetPhone() == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonNoPhone}
 		}
-		if !validNumber(to.GetPhone()) {
+		number := numberOf(to.GetPhone())
+		if number == "" {
 			return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonPhoneInvalid}
 		}
 		message, err := c.Text(d, to)
 		if err != nil {
 			return unrendered(ctx, d, err)
 		}
-		message.DeliveryID = d.ID()
+		message.DeliveryID, message.To = d.ID(), number
 		if found, settled := settleDoubt(ctx, d, t, message); settled {
 			return found
 		}
@@ -368,15 +370,17 @@ func unrendered(ctx context.Context, d ledger.Delivery, err error) provider.Answ
 	return provider.Answer{Class: provider.Suppressed, Reason: ledger.ReasonRenderFailed}
 }
 
-// validAddress and validNumber accept what is in the form that everybody keeps and sends to.
-func validAddress(address string) bool {
-	form, err := contact.Email(address)
-	return err == nil && form == address
+// addressOf and numberOf are what is sent to, in the one form of both; empty for what is none.
+func addressOf(email string) string {
+	form, _ := contact.Email(email)
+	return form
 }
 
-func validNumber(number string) bool {
-	form, err := contact.Phone(number)
-	return err == nil && form.E164 == number && form.Mobile
+func numberOf(phone string) string {
+	if number, err := contact.Phone(phone); err == nil && number.Mobile {
+		return number.E164
+	}
+	return ""
 }
 
 // recorder writes outcomes to the ledger: whatever came while the last
